@@ -1,0 +1,16 @@
+//! Causeway's controller: configuration to model, model and health to plan, plan to BPF maps, and the L7 engine.
+//!
+//! Modules in dependency order; the upper half is pure (no clock, no socket, no aya, no tokio):
+//!
+//! - [`model`]: what is configured, in types that cannot hold an invalid configuration
+//! - [`config`]: files as written → model, every error at once
+//! - [`balance`]: schedulers, Maglev tables, slow start
+//! - [`routing`]: destination → route → next hops
+//! - [`health`]: probe results and time → state of a server
+//! - [`plan`]: model + health + time → map contents → ordered map operations
+//! - [`snapshot`]: what the L7 engine is told, as versioned bytes
+//!
+//! and the effects: `probe` · `store` · `datapath` · `host` · `proxy` · `api` · `run` · `cli`.
+
+pub mod model;
+pub mod snapshot;

@@ -1,0 +1,42 @@
+//! Listeners.
+
+use super::{ListenerName, LoadBalancerName, ServerGroupName};
+use std::num::NonZeroU16;
+use std::time::Duration;
+
+/// An address and port of a load balancer on which traffic is accepted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listener {
+    /// Its name.
+    pub name: ListenerName,
+    /// The load balancer; the listener is on each of its VIPs.
+    pub load_balancer: LoadBalancerName,
+    /// Protocol (LR-1; TCP is ours, D-17).
+    pub protocol: ListenerProtocol,
+    /// Port (LR-2).
+    pub port: NonZeroU16,
+    /// Group of the default action (LR-8), or of an L4 listener.
+    pub server_group: ServerGroupName,
+    /// Timeouts of an HTTP listener.
+    pub timeouts: ListenerTimeouts,
+    /// Whether X-Forwarded-For is written (LR-40).
+    pub x_forwarded_for: bool,
+}
+
+/// What a listener speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum ListenerProtocol {
+    /// Terminated by the L7 engine.
+    Http,
+    /// Balanced in XDP.
+    Tcp,
+}
+
+/// Timeouts of an HTTP listener (LR-11, LR-12).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ListenerTimeouts {
+    /// A client connection without a request for this long is closed; 1 to 600 s, default 15.
+    pub idle: Duration,
+    /// No response, or no complete request, within this: 504, or 408; 1 to 600 s, default 60.
+    pub request: Duration,
+}

@@ -1,0 +1,66 @@
+//! Load balancers (D-2).
+
+use super::{LoadBalancerName, VpcName, VswitchName, ZoneName};
+use ipnet::Ipv4Net;
+use std::net::Ipv4Addr;
+
+/// A load balancer: where clients reach it and which addresses it uses toward servers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LoadBalancer {
+    /// Its name.
+    pub name: LoadBalancerName,
+    /// Edition, which bounds what may be attached.
+    pub edition: Edition,
+    /// Internet or intranet facing.
+    pub address_type: AddressType,
+    /// IPv4 or dual stack.
+    pub address_ip_version: IpVersion,
+    /// The VPC it lives in.
+    pub vpc: VpcName,
+    /// The name operators point a CNAME at (D-3).
+    pub dns_name: String,
+    /// At least one zone.
+    pub zone_mappings: Vec<ZoneMapping>,
+    /// Second variant of D-1: local addresses come from this prefix instead of the vSwitches.
+    pub back_to_origin_prefix: Option<Ipv4Net>,
+}
+
+/// A load balancer in one zone (XR-11, XR-21).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ZoneMapping {
+    /// The zone.
+    pub zone: ZoneName,
+    /// The vSwitch of that zone.
+    pub vswitch: VswitchName,
+    /// Address clients send to.
+    pub vip: Ipv4Addr,
+    /// Sources of L7 connections and probes toward servers, at least two (D-1).
+    pub local_addresses: Vec<Ipv4Addr>,
+}
+
+/// Edition; `StandardWithWaf` is refused in configuration (D-2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Edition {
+    /// Fewer features.
+    Basic,
+    /// All features.
+    Standard,
+}
+
+/// Who can reach the VIPs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AddressType {
+    /// Anyone.
+    Internet,
+    /// The private network.
+    Intranet,
+}
+
+/// Address families of the VIPs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum IpVersion {
+    /// IPv4 only.
+    Ipv4,
+    /// IPv4 and IPv6.
+    DualStack,
+}

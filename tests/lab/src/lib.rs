@@ -1,0 +1,1 @@
+//! The lab: hosts, networks and servers of the two-region tutorial, in network namespaces.
