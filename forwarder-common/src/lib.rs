@@ -27,6 +27,7 @@ pub mod headers;
 pub mod limits;
 pub mod nat;
 pub mod next_hop;
+pub mod rewrite;
 pub mod server;
 pub mod settings;
 pub mod tunnel;
