@@ -12,5 +12,6 @@
 //!
 //! and the effects: `probe` · `store` · `datapath` · `host` · `proxy` · `api` · `run` · `cli`.
 
+pub mod balance;
 pub mod model;
 pub mod snapshot;
