@@ -13,4 +13,5 @@
 //! and the effects: `probe` · `store` · `datapath` · `host` · `proxy` · `api` · `run` · `cli`.
 
 pub mod model;
+pub mod routing;
 pub mod snapshot;
