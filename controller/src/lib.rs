@@ -13,7 +13,9 @@
 //! and the effects: `probe` · `store` · `datapath` · `host` · `proxy` · `api` · `run` · `cli`.
 
 pub mod balance;
+pub mod datapath;
 pub mod health;
 pub mod model;
+pub mod plan;
 pub mod routing;
 pub mod snapshot;
