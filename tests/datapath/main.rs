@@ -3,4 +3,7 @@
 //! Needs root. Not covered here, since a test run decides a redirect and does not carry it out: delivery. That is what
 //! the end-to-end tests are for.
 
+mod balance;
+mod connection;
+mod mss;
 mod untouched;

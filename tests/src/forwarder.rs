@@ -112,7 +112,8 @@ impl Forwarder {
         let mount = Mount::new();
         let (clients, zone) = make_interfaces();
         let scenario = Scenario::new(zone);
-        let datapath = open(&mount.directory(), log_level).expect("open the datapath");
+        let datapath = open(&mount.directory(), log_level)
+            .unwrap_or_else(|error| panic!("open the datapath: {}", end_of(error)));
         let mut forwarder = Forwarder { datapath, scenario, clients, zone, mount };
         forwarder.attach();
         Some(forwarder)
@@ -307,6 +308,13 @@ impl Outcome {
 
 fn open(directory: &Path, log_level: u8) -> Result<Datapath, DatapathError> {
     Datapath::open(&Options { bpf_dir: directory, flow_hash_key: FLOW_HASH_KEY, log_level })
+}
+
+/// The end of an error's text: the verifier's verdict stands behind its whole log.
+fn end_of(error: DatapathError) -> String {
+    let text = error.to_string();
+    let lines: Vec<&str> = text.split("\\n").collect();
+    lines[lines.len().saturating_sub(30)..].join("\n")
 }
 
 /// Opens another datapath on the same pins, as a test of what is refused.
