@@ -354,6 +354,7 @@ impl<'a> Draft<'a> {
             }
             let keeps = server.state == server::STATE_SERVING
                 && self.inputs.in_use.contains(index)
+                && !self.was_drained(server)
                 && self.way_still_exists(server);
             let element = if keeps {
                 *server
@@ -362,6 +363,16 @@ impl<'a> Draft<'a> {
             };
             self.arrays.server.insert(*index, element);
         }
+    }
+
+    /// Whether a server that left belonged to a group with drains. A drain in progress has a standing, and with it the
+    /// server an element among the wanted ones, so this one's is over (SG-155).
+    fn was_drained(&self, server: &server::Server) -> bool {
+        let Ok(port) = server.port.get().try_into() else { return false };
+        let address = ServerAddress { ip: server.address.address(), port };
+        self.inputs.resources.server_groups.values().any(|group| {
+            group.connection_drain.is_some() && server_identity(group, address) == server.identity
+        })
     }
 
     /// Keeps the next hop of a server that left but has flows; whether there still is one.
