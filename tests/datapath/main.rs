@@ -3,7 +3,9 @@
 //! Needs root. Not covered here, since a test run decides a redirect and does not carry it out: delivery. That is what
 //! the end-to-end tests are for.
 
+mod admission;
 mod balance;
 mod connection;
 mod mss;
+mod remote;
 mod untouched;

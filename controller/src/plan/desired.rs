@@ -16,7 +16,7 @@ use forwarder_common::limits::{self, HOP_BUCKETS, HOPS_PER_GROUP, MAGLEV_ENTRIES
 use forwarder_common::next_hop::{self, HopGroup, NO_HOP, NextHop};
 use forwarder_common::server::{self, REACH_DIRECT, REACH_NONE, REACH_ROUTED};
 use forwarder_common::settings::Settings;
-use forwarder_common::tunnel::{ANY_VNI, RouteKey, TunnelKey, route_prefix};
+use forwarder_common::tunnel::{ANY_VNI, PAIR_ONLY, RouteKey, TunnelKey, route_prefix};
 use forwarder_common::vip::{self, ADDRESS_ONLY, MaglevEntry, NO_SERVER, Vip, VipKey};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
@@ -241,14 +241,10 @@ impl<'a> Draft<'a> {
             ..link(neighbour, hop.address)
         };
         self.arrays.next_hop.insert(index, element);
-        for vni in [vni, ANY_VNI] {
-            let key = TunnelKey {
-                outer_source: hop.address.into(),
-                outer_destination: zone.tunnel_address.into(),
-                vni,
-            };
-            self.keys.tunnels.entry(key).or_insert(index);
-        }
+        let key =
+            TunnelKey { outer_source: hop.address.into(), outer_destination: zone.tunnel_address.into(), vni };
+        self.keys.tunnels.insert(key, index);
+        self.keys.tunnels.insert(TunnelKey { vni: ANY_VNI, ..key }, PAIR_ONLY);
         Ok((identity, index))
     }
 
