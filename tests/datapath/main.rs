@@ -6,6 +6,7 @@
 mod admission;
 mod balance;
 mod connection;
+mod egress;
 mod mss;
 mod remote;
 mod untouched;
