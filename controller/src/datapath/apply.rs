@@ -1,7 +1,7 @@
 //! Carrying out a change.
 
 use super::DatapathError;
-use super::maps::{Maps, Plain, map_error, table_element, trie_key};
+use super::maps::{Maps, Plain, map_error, trie_key};
 use crate::plan::{Change, MapOp};
 use aya::maps::MapError;
 use forwarder_common::epoch::position;
@@ -45,7 +45,8 @@ impl Maps {
                 self.hop_group.set(position(*index, *copy), Plain(**value), 0).map_err(map_error("HOP_GROUP"))
             }
             MapOp::WriteTable { slot, table } => {
-                self.maglev.set(*slot, *table_element(table), 0).map_err(map_error("MAGLEV"))
+                self.maglev.write_table(*slot, table);
+                Ok(())
             }
             MapOp::InsertVip { key, index } => {
                 self.vips.insert(Plain(*key), index, 0).map_err(map_error("VIPS"))
