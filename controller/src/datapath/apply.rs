@@ -2,7 +2,7 @@
 
 use super::DatapathError;
 use super::maps::{Maps, Plain, map_error, trie_key};
-use crate::plan::{Change, MapOp};
+use crate::plan::{Change, MapOp, MapState};
 use aya::maps::MapError;
 use forwarder_common::epoch::position;
 use forwarder_common::settings::CONTROL_EPOCH;
@@ -13,16 +13,21 @@ use std::time::Duration;
 const PRESENT: u32 = 1;
 
 impl Maps {
-    /// Prepare, commit, wait until no packet reads the old copy, clean up.
-    pub fn apply(&mut self, change: &Change) -> Result<(), DatapathError> {
+    /// Prepare, commit, wait until no packet reads the old copy, clean up. `state` follows step by step, so that it is
+    /// right also when a step fails: the next change is made from it.
+    pub fn apply(&mut self, change: &Change, state: &mut MapState) -> Result<(), DatapathError> {
         for op in &change.prepare {
             self.carry_out(op)?;
+            state.apply_op(op);
         }
-        // Release: all writes above are visible to whoever reads the new epoch. (They were system calls anyway.)
+        // Release: all writes above are visible to whoever reads the new epoch. (Only tables are not
+        // written by system calls.)
         self.control.word(CONTROL_EPOCH).store(change.epoch, Ordering::Release);
+        state.epoch = change.epoch;
         wait_for_readers();
         for op in &change.cleanup {
             self.carry_out(op)?;
+            state.apply_op(op);
         }
         Ok(())
     }

@@ -88,11 +88,10 @@ impl Datapath {
         &self.state
     }
 
-    /// Carries out a change. When it fails before the commit, packets see nothing of it and it may be tried again.
+    /// Carries out a change. When it fails before the commit, packets see nothing of it; in any case the next change,
+    /// made from [`Datapath::state`], goes on from where this one stopped.
     pub fn apply(&mut self, change: &Change) -> Result<(), DatapathError> {
-        self.maps.apply(change)?;
-        self.state.apply(change);
-        Ok(())
+        self.maps.apply(change, &mut self.state)
     }
 
     /// Prints what the programs have logged.

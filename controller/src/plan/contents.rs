@@ -84,7 +84,8 @@ impl MapState {
         self.epoch = change.epoch;
     }
 
-    fn apply_op(&mut self, op: &MapOp) {
+    /// The state once `op` alone is carried out.
+    pub fn apply_op(&mut self, op: &MapOp) {
         match op {
             MapOp::SetSettings { copy, value } => self.copies[*copy as usize].settings = *value,
             MapOp::SetVip { copy, index, value } => set(&mut self.copies[*copy as usize].vip, *index, *value),
