@@ -108,6 +108,20 @@ fn attaches_what_is_wanted_and_nothing_else() {
 }
 
 #[test]
+fn generic_xdp_takes_the_place_of_native_where_there_is_none() {
+    let Some(mut forwarder) = forwarder() else { return };
+    let on_loopback = |hook| BTreeSet::from([Attachment { interface: "lo".into(), hook }]);
+    for _ in 0..2 {
+        for _ in 0..2 {
+            let in_force = forwarder.datapath.attach(&on_loopback(Hook::Xdp)).expect("attach");
+            assert_eq!(in_force, on_loopback(Hook::XdpGeneric));
+            assert_eq!(files(&forwarder.directory().join("links")).len(), 1);
+        }
+        forwarder = forwarder.reopen();
+    }
+}
+
+#[test]
 fn a_missing_interface_is_named() {
     let Some(mut forwarder) = forwarder() else { return };
     let wanted = BTreeSet::from([Attachment { interface: "eth77".into(), hook: Hook::Xdp }]);

@@ -41,6 +41,15 @@ impl Hook {
         }
     }
 
+    /// How its links are named among the pins: native and generic ones apart, so that a new process knows which it takes
+    /// over.
+    const fn link_name(self) -> &'static str {
+        match self {
+            Hook::XdpGeneric => "xdp_ingress_generic",
+            hook => hook.program(),
+        }
+    }
+
     const fn direction(self) -> TcAttachType {
         match self {
             Hook::TcEgress => TcAttachType::Egress,
@@ -150,7 +159,7 @@ impl Datapath {
         // A device that was replaced under its name took our program with it.
         if let Handle::Link(path) = &handle
             && index_of(&wanted.interface)
-                .is_none_or(|index| *path != self.pins.link(wanted.hook.program(), index))
+                .is_none_or(|index| *path != self.pins.link(found.hook.link_name(), index))
         {
             return None;
         }
@@ -170,14 +179,14 @@ impl Datapath {
         let done = |hook| {
             (
                 Attachment { interface: interface.to_owned(), hook },
-                Handle::Link(pins.link(wanted.hook.program(), index)),
+                Handle::Link(pins.link(Hook::link_name(hook), index)),
             )
         };
         match wanted.hook {
-            Hook::Xdp | Hook::XdpGeneric => match attach_xdp(ebpf, pins, interface, index, XdpMode::Driver) {
+            Hook::Xdp | Hook::XdpGeneric => match attach_xdp(ebpf, pins, interface, index, Hook::Xdp) {
                 Ok(()) => Ok(done(Hook::Xdp)),
                 Err(reason) => {
-                    attach_xdp(ebpf, pins, interface, index, XdpMode::Skb)
+                    attach_xdp(ebpf, pins, interface, index, Hook::XdpGeneric)
                         .map_err(|generic| error(format!("native: {reason}; generic: {generic}")))?;
                     log::warn!(
                         "{interface}: no native XDP ({reason}); using generic XDP, which costs several times as much per packet"
@@ -207,10 +216,11 @@ fn attach_xdp(
     pins: &PinDirectory,
     interface: &str,
     index: u32,
-    mode: XdpMode,
+    hook: Hook,
 ) -> Result<(), String> {
     let program = xdp(ebpf).map_err(|error| error.to_string())?;
-    let pin = pins.link("xdp_ingress", index);
+    let mode = if hook == Hook::XdpGeneric { XdpMode::Skb } else { XdpMode::Driver };
+    let pin = pins.link(hook.link_name(), index);
     if let Some(link) = pinned(&pin)
         && let Ok(link) = link.try_into()
         && program.attach_to_link(link).is_ok()
@@ -231,7 +241,7 @@ fn attach_tcx(
     hook: Hook,
 ) -> Result<(), String> {
     let program = classifier(ebpf, hook).map_err(|error| error.to_string())?;
-    let pin = pins.link(hook.program(), index);
+    let pin = pins.link(hook.link_name(), index);
     if let Some(link) = pinned(&pin)
         && let Ok(link) = link.try_into()
         && program.attach_to_link(link).is_ok()
