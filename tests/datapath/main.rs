@@ -10,6 +10,7 @@ mod change;
 mod connection;
 mod drop_reasons;
 mod egress;
+mod expiry;
 mod log;
 mod mss;
 mod random;
