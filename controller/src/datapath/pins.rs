@@ -104,7 +104,8 @@ pub struct Unloaded {
 }
 
 /// Detaches every program and removes every map that a Causeway of any release pinned below `root`; then the directories
-/// if they are empty. What others keep in `root` stays. Without a process that holds them, the kernel frees programs and maps.
+/// if they are empty. What others keep in `root` stays. Without a process that holds them, the kernel frees programs and maps,
+/// a few moments after this returns.
 pub fn unload(root: &Path) -> Result<Unloaded, DatapathError> {
     if !is_root() {
         return Err(DatapathError::NotPermitted);
