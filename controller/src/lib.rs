@@ -12,5 +12,8 @@
 //!
 //! and the effects: `probe` · `store` · `datapath` · `host` · `proxy` · `api` · `run` · `cli`.
 
+pub mod balance;
+pub mod health;
 pub mod model;
+pub mod routing;
 pub mod snapshot;

@@ -1,0 +1,492 @@
+use super::*;
+use crate::health::machine::{DrainCause, DrainEnd};
+use crate::health::{FailureReason, MemberId};
+use crate::model::{
+    ConnectionDrain, GroupProtocol, HealthCheckProtocol, Scheduler, Server, ServerGroupName, ServerGroupType,
+    VpcName,
+};
+use std::collections::BTreeSet;
+use std::num::NonZeroU16;
+
+const RAMP: Duration = Duration::from_secs(30);
+
+fn at(seconds: u64) -> Moment {
+    Moment::from_nanos(seconds * 1_000_000_000)
+}
+
+fn address(last: u8) -> ServerAddress {
+    ServerAddress { ip: [172, 16, 1, last].into(), port: NonZeroU16::new(80).unwrap() }
+}
+
+fn weight(weight: u32) -> Weight {
+    Weight::new(weight).unwrap()
+}
+
+fn check() -> HealthCheck {
+    HealthCheck {
+        protocol: HealthCheckProtocol::Tcp,
+        connect_port: None,
+        interval: Duration::from_secs(2),
+        timeout: Duration::from_secs(5),
+        healthy_threshold: 3,
+        unhealthy_threshold: 3,
+    }
+}
+
+/// A group of servers (last byte of the address, weight) with everything on.
+fn config(servers: &[(u8, u32)]) -> ServerGroup {
+    ServerGroup {
+        name: ServerGroupName::new("web"),
+        group_type: ServerGroupType::Ip,
+        vpc: VpcName::new("vpc1"),
+        protocol: GroupProtocol::Http,
+        scheduler: Scheduler::Wrr,
+        health_check: Some(check()),
+        slow_start: Some(SlowStart { duration: RAMP }),
+        connection_drain: Some(ConnectionDrain { timeout: Duration::from_secs(15) }),
+        upstream_keepalive: true,
+        servers: servers
+            .iter()
+            .map(|(last, w)| Server {
+                address: address(*last),
+                weight: weight(*w),
+                remote_ip: false,
+                description: None,
+            })
+            .collect(),
+    }
+}
+
+fn unchecked(servers: &[(u8, u32)]) -> ServerGroup {
+    ServerGroup { health_check: None, ..config(servers) }
+}
+
+fn failure() -> Failure {
+    Failure { reason: FailureReason::ConnectFailed, actual: None, expected: None, detail: String::new() }
+}
+
+fn new(group: &ServerGroup) -> GroupHealth {
+    GroupHealth::new(group, at(0)).0
+}
+
+fn pass(health: &mut GroupHealth, server: u8, now: u64) {
+    for _ in 0..3 {
+        health.probed(address(server), Outcome::Passed, at(now));
+    }
+}
+
+fn fail(health: &mut GroupHealth, server: u8, now: u64) {
+    for _ in 0..3 {
+        health.probed(address(server), Outcome::Failed(failure()), at(now));
+    }
+}
+
+/// Each server as its last byte and: `+` receives, `^` ramps, `d` drains, `-` nothing of these; then the status.
+fn picture(health: &GroupHealth) -> String {
+    let mut words = Vec::new();
+    for standing in health.standings() {
+        let mut word = format!("{}", standing.address.ip.octets()[3]);
+        let marks = [
+            (standing.receives_new, '+'),
+            (standing.ramp.is_some(), '^'),
+            (!standing.drains.is_empty(), 'd'),
+        ];
+        let marks: String = marks.into_iter().filter(|(is, _)| *is).map(|(_, mark)| mark).collect();
+        word.push_str(if marks.is_empty() { "-" } else { &marks });
+        words.push(format!("{word}{}", standing.status));
+    }
+    words.join(" ")
+}
+
+#[track_caller]
+fn expect(health: &GroupHealth, wanted: &str) {
+    assert_eq!(picture(health), wanted);
+}
+
+#[test]
+fn sends_to_all_while_none_is_proven_and_to_the_proven_ones_afterwards() {
+    let mut health = new(&config(&[(1, 100), (2, 50), (3, 0)]));
+    assert!(health.is_fail_open());
+    expect(&health, "1+Initial 2+Initial 3-Unused");
+    pass(&mut health, 1, 1);
+    assert!(!health.is_fail_open());
+    expect(&health, "1+Normal 2-Initial 3-Unused");
+}
+
+#[test]
+fn sends_to_all_when_all_have_failed_and_never_to_weight_zero() {
+    let mut health = new(&config(&[(1, 100), (2, 100), (3, 0)]));
+    fail(&mut health, 1, 1);
+    fail(&mut health, 2, 1);
+    assert!(health.is_fail_open());
+    expect(&health, "1+Unhealthy 2+Unhealthy 3-Unused");
+}
+
+#[test]
+fn a_group_without_weight_is_not_fail_open() {
+    assert!(!new(&config(&[])).is_fail_open());
+    let health = new(&config(&[(1, 0)]));
+    assert!(!health.is_fail_open());
+    expect(&health, "1-Unused");
+}
+
+#[test]
+fn only_servers_with_weight_are_probed_and_only_while_checks_are_on() {
+    assert_eq!(new(&config(&[(1, 100), (2, 0)])).probed_servers().collect::<Vec<_>>(), [address(1)]);
+    assert_eq!(new(&unchecked(&[(1, 100)])).probed_servers().count(), 0);
+}
+
+#[test]
+fn the_first_server_does_not_ramp_and_the_next_one_does() {
+    let mut health = new(&config(&[(1, 100)]));
+    pass(&mut health, 1, 1);
+    expect(&health, "1+Normal");
+    health.update(&config(&[(1, 100), (2, 100)]), at(5));
+    expect(&health, "1+Normal 2-Initial");
+    pass(&mut health, 2, 10);
+    expect(&health, "1+Normal 2+^Normal");
+    health.tick(at(40));
+    expect(&health, "1+Normal 2+Normal");
+}
+
+#[test]
+fn without_checks_a_new_server_ramps_at_once() {
+    let mut health = new(&unchecked(&[(1, 100), (2, 100)]));
+    expect(&health, "1+Unavailable 2+Unavailable");
+    health.update(&unchecked(&[(1, 100), (2, 100), (3, 100), (4, 100)]), at(1));
+    expect(&health, "1+Unavailable 2+Unavailable 3+^Unavailable 4+^Unavailable");
+}
+
+#[test]
+fn a_server_ramping_itself_lets_no_other_ramp() {
+    let mut health = new(&config(&[(1, 100), (2, 100)]));
+    pass(&mut health, 1, 1);
+    pass(&mut health, 2, 2);
+    expect(&health, "1+Normal 2+^Normal");
+    fail(&mut health, 1, 3);
+    expect(&health, "1dUnhealthy 2+^Normal");
+    pass(&mut health, 1, 4);
+    expect(&health, "1+dNormal 2+^Normal");
+}
+
+#[test]
+fn servers_that_recover_at_one_moment_do_not_ramp() {
+    let mut health = new(&config(&[(1, 100), (2, 100)]));
+    fail(&mut health, 1, 1);
+    fail(&mut health, 2, 1);
+    pass(&mut health, 1, 5);
+    pass(&mut health, 2, 5);
+    expect(&health, "1+Normal 2+dNormal");
+}
+
+#[test]
+fn a_server_that_recovers_ramps_from_zero() {
+    let mut health = new(&config(&[(1, 100), (2, 100)]));
+    pass(&mut health, 1, 1);
+    pass(&mut health, 2, 2);
+    fail(&mut health, 2, 10);
+    expect(&health, "1+Normal 2dUnhealthy");
+    pass(&mut health, 2, 20);
+    assert_eq!(health.standings().nth(1).unwrap().ramp, Some(RampStanding { start: at(20), duration: RAMP }));
+}
+
+#[test]
+fn a_server_added_again_ramps_again_and_its_old_drain_goes_on() {
+    let mut health = new(&config(&[(1, 100), (2, 100)]));
+    pass(&mut health, 1, 1);
+    pass(&mut health, 2, 1);
+    health.update(&config(&[(1, 100)]), at(10));
+    expect(&health, "1+Normal 2dRemoving");
+    health.update(&config(&[(1, 100), (2, 100)]), at(11));
+    pass(&mut health, 2, 12);
+    expect(&health, "1+Normal 2+^Normal 2dRemoving");
+    let ids: BTreeSet<_> = health.standings().map(|standing| standing.id).collect();
+    assert_eq!(ids, BTreeSet::from([MemberId(0), MemberId(1), MemberId(2)]));
+    assert_eq!(health.next_deadline(at(24)), Some(at(25)));
+    let notices = health.tick(at(25));
+    assert!(notices.iter().any(|notice| matches!(
+        notice,
+        GroupNotice::Server { id: MemberId(1), notice: Notice::DrainEnded(_, DrainEnd::Deadline), .. }
+    )));
+    expect(&health, "1+Normal 2+^Normal");
+}
+
+#[test]
+fn a_raised_weight_ramps_and_a_changed_one_goes_on() {
+    let mut health = new(&unchecked(&[(1, 100), (2, 0)]));
+    health.update(&unchecked(&[(1, 100), (2, 50)]), at(3));
+    expect(&health, "1+Unavailable 2+^Unavailable");
+    health.update(&unchecked(&[(1, 100), (2, 80)]), at(18));
+    let standing = health.standings().nth(1).unwrap();
+    assert_eq!(standing.ramp, Some(RampStanding { start: at(3), duration: RAMP }));
+    assert_eq!(standing.table_weight(at(18)), 80 * slow_start::ONE / 2);
+    health.update(&unchecked(&[(1, 100), (2, 0)]), at(19));
+    expect(&health, "1+Unavailable 2-Unused");
+}
+
+#[test]
+fn turning_slow_start_on_or_off_starts_no_ramp() {
+    let off = |servers| ServerGroup { slow_start: None, ..config(servers) };
+    let mut health = new(&off(&[(1, 100), (2, 100)]));
+    pass(&mut health, 1, 1);
+    pass(&mut health, 2, 2);
+    health.update(&config(&[(1, 100), (2, 100)]), at(3));
+    expect(&health, "1+Normal 2+Normal");
+    fail(&mut health, 2, 4);
+    pass(&mut health, 2, 5);
+    expect(&health, "1+Normal 2+^dNormal");
+    health.update(&off(&[(1, 100), (2, 100)]), at(6));
+    health.update(&config(&[(1, 100), (2, 100)]), at(7));
+    expect(&health, "1+Normal 2+dNormal");
+}
+
+#[test]
+fn the_last_usable_server_failing_cancels_the_drains_of_those_that_receive_again() {
+    let mut health = new(&config(&[(1, 100), (2, 100), (3, 100)]));
+    for server in 1..=3 {
+        pass(&mut health, server, 1);
+    }
+    health.update(&config(&[(1, 100), (2, 100)]), at(2));
+    fail(&mut health, 1, 3);
+    expect(&health, "1dUnhealthy 2+Normal 3dRemoving");
+    fail(&mut health, 2, 4);
+    // No drain for 2, none any more for 1; the removed one goes on and receives nothing.
+    expect(&health, "1+Unhealthy 2+Unhealthy 3dRemoving");
+    pass(&mut health, 1, 5);
+    // Fail-open is over: 2 is shut out now.
+    expect(&health, "1+Normal 2dUnhealthy 3dRemoving");
+}
+
+#[test]
+fn draining_off_lets_removed_servers_go_at_once() {
+    let off = |servers| ServerGroup { connection_drain: None, ..config(servers) };
+    let mut health = new(&off(&[(1, 100), (2, 100)]));
+    pass(&mut health, 1, 1);
+    pass(&mut health, 2, 1);
+    fail(&mut health, 2, 2);
+    expect(&health, "1+Normal 2-Unhealthy");
+    health.update(&off(&[(1, 100)]), at(3));
+    expect(&health, "1+Normal");
+}
+
+#[test]
+fn an_idle_server_goes_before_its_deadline() {
+    let mut health = new(&config(&[(1, 100), (2, 100)]));
+    health.update(&config(&[(1, 100)]), at(3));
+    health.idle(MemberId(1), at(2), at(4));
+    expect(&health, "1+Initial 2dRemoving");
+    health.idle(MemberId(1), at(4), at(4));
+    expect(&health, "1+Initial");
+}
+
+#[test]
+fn turning_checks_off_makes_all_usable_and_on_again_keeps_them() {
+    let servers = [(1, 100), (2, 100), (3, 0)];
+    let mut health = new(&config(&servers));
+    pass(&mut health, 1, 1);
+    fail(&mut health, 2, 1);
+    health.update(&unchecked(&servers), at(2));
+    expect(&health, "1+Unavailable 2+^dUnavailable 3-Unused");
+    health.update(&config(&servers), at(40));
+    expect(&health, "1+Normal 2+Normal 3-Unused");
+    fail(&mut health, 2, 41);
+    expect(&health, "1+Normal 2dUnhealthy 3-Unused");
+}
+
+#[test]
+fn changed_check_settings_keep_verdicts_and_restart_counts() {
+    let mut health = new(&config(&[(1, 100)]));
+    pass(&mut health, 1, 1);
+    let failed = || Outcome::Failed(failure());
+    health.probed(address(1), failed(), at(2));
+    health.probed(address(1), failed(), at(4));
+    let slower = HealthCheck { interval: Duration::from_secs(9), ..check() };
+    health.update(&ServerGroup { health_check: Some(slower), ..config(&[(1, 100)]) }, at(5));
+    health.probed(address(1), failed(), at(6));
+    expect(&health, "1+Normal");
+    health.probed(address(1), failed(), at(8));
+    health.probed(address(1), failed(), at(10));
+    expect(&health, "1+Unhealthy");
+}
+
+#[test]
+fn announces_each_step_of_a_ramp_until_it_is_over() {
+    let mut health = new(&unchecked(&[(1, 100)]));
+    health.update(&unchecked(&[(1, 100), (2, 100)]), at(10));
+    let mut now = at(10);
+    let mut weights = vec![health.standings().nth(1).unwrap().table_weight(now)];
+    while let Some(next) = health.next_deadline(now) {
+        assert!(next > now);
+        now = next;
+        health.tick(now);
+        weights.push(health.standings().nth(1).unwrap().table_weight(now));
+    }
+    assert_eq!(now, at(40));
+    assert_eq!(weights, [10_000, 12_500, 25_000, 37_500, 50_000, 62_500, 75_000, 87_500, 100_000]);
+}
+
+#[test]
+fn says_what_happened() {
+    let (mut health, notices) = GroupHealth::new(&config(&[(1, 100)]), at(0));
+    assert_eq!(notices, [GroupNotice::FailOpen(true)]);
+    health.probed(address(1), Outcome::Passed, at(1));
+    health.probed(address(1), Outcome::Passed, at(3));
+    let notices = health.probed(address(1), Outcome::Passed, at(5));
+    let notice = Notice::State { from: State::Initial, to: State::Healthy };
+    let server = GroupNotice::Server { id: MemberId(0), address: address(1), notice };
+    assert_eq!(notices, [server, GroupNotice::FailOpen(false)]);
+    assert_eq!(health.probed(address(9), Outcome::Passed, at(6)), []);
+}
+
+/// A small generator (xorshift64*).
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, end: u64) -> u64 {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) % end
+    }
+}
+
+/// Random changes, results, counts and times; the rules hold after each.
+fn walk(seed: u64) {
+    let mut random = Random(seed * 2 + 1);
+    let mut group = config(&[(1, 100), (2, 1)]);
+    let mut now = at(1);
+    let mut health = GroupHealth::new(&group, now).0;
+    for step in 0..400 {
+        let before: Vec<Standing> = health.standings().collect();
+        let notices = match random.below(12) {
+            0 => {
+                let last = random.below(6) as u8;
+                match group.servers.iter().position(|server| server.address == address(last)) {
+                    Some(place) => drop(group.servers.remove(place)),
+                    None => {
+                        group.servers.push(config(&[(last, random.below(3) as u32 * 50)]).servers.remove(0))
+                    }
+                }
+                health.update(&group, now)
+            }
+            1 => {
+                for server in &mut group.servers {
+                    server.weight = weight(random.below(4) as u32 * 30);
+                }
+                health.update(&group, now)
+            }
+            2 => {
+                group.health_check = (random.below(3) > 0).then(check);
+                group.slow_start = (random.below(4) > 0).then_some(SlowStart { duration: RAMP });
+                let timeout = Duration::from_secs(random.below(3) * 8);
+                group.connection_drain = (random.below(4) > 0).then_some(ConnectionDrain { timeout });
+                health.update(&group, now)
+            }
+            3 => {
+                let known = before.len() as u64 + 1;
+                let id =
+                    before.get(random.below(known) as usize).map_or(MemberId(9999), |standing| standing.id);
+                health.idle(id, now, now)
+            }
+            4..8 => {
+                let mut notices = Vec::new();
+                let failed = random.below(2) == 0;
+                let server = address(random.below(6) as u8);
+                for _ in 0..=random.below(3) {
+                    let outcome = if failed { Outcome::Failed(failure()) } else { Outcome::Passed };
+                    notices.extend(health.probed(server, outcome, now));
+                }
+                notices
+            }
+            8 => health.next_deadline(now).map_or_else(Vec::new, |next| {
+                now = next;
+                health.tick(now)
+            }),
+            _ => {
+                now = now + Duration::from_millis(random.below(4000));
+                health.tick(now)
+            }
+        };
+        let after: Vec<Standing> = health.standings().collect();
+        let context =
+            || format!("seed {seed} step {step}\nbefore {before:#?}\nafter {after:#?}\nnotices {notices:#?}");
+        assert_rules(&health, &group, &before, &after, &notices, now, &context);
+    }
+}
+
+fn assert_rules(
+    health: &GroupHealth,
+    group: &ServerGroup,
+    before: &[Standing],
+    after: &[Standing],
+    notices: &[GroupNotice],
+    now: Moment,
+    context: &dyn Fn() -> String,
+) {
+    let members: Vec<&Standing> =
+        after.iter().filter(|standing| standing.status != Status::Removing).collect();
+    let usable = |standing: &Standing| matches!(standing.status, Status::Normal | Status::Unavailable);
+    assert!(members.iter().map(|s| s.address).eq(group.servers.iter().map(|s| s.address)), "{}", context());
+    assert!(members.iter().map(|s| s.weight).eq(group.servers.iter().map(|s| s.weight)), "{}", context());
+    let has_weight = members.iter().any(|standing| standing.weight > Weight::ZERO);
+    let any_usable = members.iter().any(|standing| usable(standing));
+    assert_eq!(health.is_fail_open(), has_weight && !any_usable, "{}", context());
+    for standing in after {
+        let wanted = standing.status != Status::Removing
+            && standing.weight > Weight::ZERO
+            && (usable(standing) || health.is_fail_open());
+        assert_eq!(standing.receives_new, wanted, "{}", context());
+        assert_eq!(
+            standing.status == Status::Unused,
+            standing.weight == Weight::ZERO && standing.status != Status::Removing,
+            "{}",
+            context()
+        );
+        assert_eq!(standing.failure.is_some(), standing.status == Status::Unhealthy, "{}", context());
+        assert!(
+            standing.drains.iter().all(|drain| drain.deadline > now && drain.began <= now),
+            "{}",
+            context()
+        );
+        if standing.status == Status::Removing {
+            assert!(!standing.drains.is_empty(), "{}", context());
+        }
+        if health.is_fail_open() && standing.receives_new {
+            assert!(
+                standing.drains.iter().all(|drain| drain.cause != DrainCause::Unhealthy),
+                "{}",
+                context()
+            );
+        }
+        if let Some(ramp) = standing.ramp {
+            assert!(
+                usable(standing) && standing.weight > Weight::ZERO && group.slow_start.is_some(),
+                "{}",
+                context()
+            );
+            assert!(now.since(ramp.start) < RAMP, "{}", context());
+            let began = notices.iter().any(|notice| matches!(notice, GroupNotice::Server { id, notice: Notice::RampBegan, .. } if *id == standing.id));
+            let carried = before.iter().any(|other| {
+                // A ramp that ends now makes its server a normal one.
+                let ramps = other.ramp.is_some_and(|ramp| now.since(ramp.start) < ramp.duration)
+                    && group.slow_start.is_some();
+                other.id != standing.id && usable(other) && other.weight > Weight::ZERO && !ramps
+            });
+            assert!(!began || carried, "{}", context());
+        }
+        if standing.receives_new {
+            assert!(standing.table_weight(now) > 0, "{}", context());
+        }
+    }
+    assert!(health.next_deadline(now).is_none_or(|next| next > now), "{}", context());
+    // A deadline is announced for every drain and ramp.
+    let waits = after.iter().any(|standing| standing.ramp.is_some() || !standing.drains.is_empty());
+    assert_eq!(health.next_deadline(now).is_some(), waits, "{}", context());
+}
+
+#[test]
+fn keeps_its_rules_through_random_events() {
+    for seed in 0..200 {
+        walk(seed);
+    }
+}

@@ -1,0 +1,235 @@
+use super::*;
+use crate::health::FailureReason;
+
+const NOW: Moment = Moment::from_nanos(1_000_000_000);
+const LATER: Moment = Moment::from_nanos(9_000_000_000);
+const THRESHOLDS: Thresholds = Thresholds { healthy: 3, unhealthy: 2 };
+
+fn failure() -> Failure {
+    Failure { reason: FailureReason::ConnectFailed, actual: None, expected: None, detail: String::new() }
+}
+
+fn pass() -> Event {
+    Event::Probed(Outcome::Passed, THRESHOLDS)
+}
+
+fn fail() -> Event {
+    Event::Probed(Outcome::Failed(failure()), THRESHOLDS)
+}
+
+fn seconds(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+/// A machine in `state`, ramping since NOW if it can be.
+fn machine(state: State) -> Machine {
+    let usable = matches!(state, State::Healthy | State::Unchecked).then_some(NOW);
+    Machine {
+        state,
+        since: NOW,
+        passes: 0,
+        failures: 0,
+        usable_since: usable,
+        ramp: usable,
+        drains: Vec::new(),
+    }
+}
+
+/// Sends `events` to a machine in `from` and expects it in `to`, ramping or not.
+#[track_caller]
+fn check(from: State, events: &[Event], to: State, ramping: bool) -> Machine {
+    let mut machine = machine(from);
+    for event in events {
+        machine.handle(event.clone(), false, LATER);
+    }
+    assert_eq!(machine.state(), &to);
+    assert_eq!(machine.ramp().is_some(), ramping, "ramping");
+    assert_eq!(machine.usable_since().is_some(), matches!(to, State::Healthy | State::Unchecked), "usable");
+    machine
+}
+
+#[test]
+fn joins_by_weight_and_checks() {
+    let join = |has_weight, checked| Machine::join(has_weight, checked, true, NOW);
+    assert_eq!(join(false, true).0.state(), &State::Unused);
+    assert_eq!(join(false, false).0.state(), &State::Unused);
+    assert_eq!(join(true, true), (machine(State::Initial), vec![]));
+    assert_eq!(join(true, false), (machine(State::Unchecked), vec![Notice::RampBegan]));
+    assert_eq!(Machine::join(true, false, false, NOW).0.ramp(), None);
+}
+
+#[test]
+fn becomes_healthy_after_the_threshold_of_passes_in_a_row() {
+    check(State::Initial, &[pass(), pass()], State::Initial, false);
+    check(State::Initial, &[pass(), pass(), pass()], State::Healthy, false);
+    check(State::Initial, &[pass(), pass(), fail(), pass(), pass()], State::Initial, false);
+    check(State::Unhealthy(failure()), &[pass(), pass(), pass()], State::Healthy, false);
+    check(State::Unhealthy(failure()), &[pass(), pass(), fail(), pass()], State::Unhealthy(failure()), false);
+}
+
+#[test]
+fn becomes_unhealthy_after_the_threshold_of_failures_in_a_row() {
+    check(State::Initial, &[fail()], State::Initial, false);
+    check(State::Initial, &[fail(), fail()], State::Unhealthy(failure()), false);
+    check(State::Healthy, &[fail(), pass(), fail()], State::Healthy, true);
+    check(State::Healthy, &[fail(), fail()], State::Unhealthy(failure()), false);
+}
+
+#[test]
+fn reports_the_latest_reason_and_the_first_moment_of_a_failure() {
+    let mut machine = check(State::Initial, &[fail(), fail()], State::Unhealthy(failure()), false);
+    let silent = Failure { reason: FailureReason::ConnectTimeout, ..failure() };
+    let notices =
+        machine.handle(Event::Probed(Outcome::Failed(silent.clone()), THRESHOLDS), false, LATER + seconds(5));
+    assert_eq!(notices, []);
+    assert_eq!((machine.state(), machine.since()), (&State::Unhealthy(silent), LATER));
+}
+
+#[test]
+fn ramps_from_the_moment_it_becomes_healthy_if_told_to() {
+    for from in [State::Initial, State::Unhealthy(failure())] {
+        let mut machine = machine(from.clone());
+        machine.handle(pass(), true, LATER);
+        machine.handle(pass(), true, LATER);
+        assert_eq!(machine.ramp(), None);
+        let notices = machine.handle(pass(), true, LATER);
+        assert_eq!(notices, [Notice::State { from, to: State::Healthy }, Notice::RampBegan]);
+        assert_eq!(machine.ramp(), Some(LATER));
+        assert_eq!(machine.handle(pass(), true, LATER + seconds(1)), []);
+    }
+}
+
+#[test]
+fn a_ramp_ends_with_its_time() {
+    let mut machine = machine(State::Healthy);
+    assert_eq!(machine.handle(Event::Tick(Some(seconds(30))), false, NOW + seconds(29)), []);
+    assert_eq!(machine.handle(Event::Tick(Some(seconds(30))), false, NOW + seconds(30)), [Notice::RampEnded]);
+    assert_eq!(machine.ramp(), None);
+}
+
+#[test]
+fn a_ramp_ends_when_slow_start_is_turned_off() {
+    assert_eq!(machine(State::Healthy).handle(Event::Tick(None), false, NOW), [Notice::RampEnded]);
+}
+
+#[test]
+fn weight_zero_makes_it_unused_from_anywhere() {
+    for from in [State::Initial, State::Healthy, State::Unhealthy(failure()), State::Unchecked, State::Unused]
+    {
+        check(from, &[Event::WeightZero, pass(), pass(), pass()], State::Unused, false);
+    }
+}
+
+#[test]
+fn a_raised_weight_starts_over() {
+    check(State::Unused, &[Event::WeightRaised { checked: true }], State::Initial, false);
+    check(State::Unused, &[Event::WeightRaised { checked: false }], State::Unchecked, false);
+    let mut machine = machine(State::Unused);
+    machine.handle(Event::WeightRaised { checked: false }, true, LATER);
+    assert_eq!(machine.ramp(), Some(LATER));
+}
+
+#[test]
+fn disabled_checks_make_it_usable_and_enabled_ones_keep_the_verdict() {
+    check(State::Initial, &[Event::ChecksDisabled], State::Unchecked, false);
+    check(State::Unhealthy(failure()), &[Event::ChecksDisabled], State::Unchecked, false);
+    check(State::Healthy, &[Event::ChecksDisabled], State::Unchecked, true);
+    check(State::Unused, &[Event::ChecksDisabled], State::Unused, false);
+    check(State::Unchecked, &[Event::ChecksEnabled], State::Healthy, true);
+    check(State::Unchecked, &[fail(), fail()], State::Unchecked, true);
+    check(State::Unchecked, &[Event::ChecksEnabled, fail(), fail()], State::Unhealthy(failure()), false);
+    let mut machine = machine(State::Initial);
+    machine.handle(Event::ChecksDisabled, true, LATER);
+    assert_eq!(machine.ramp(), Some(LATER));
+}
+
+#[test]
+fn changed_check_settings_restart_the_counts_and_keep_the_verdict() {
+    check(State::Healthy, &[fail(), Event::ChecksChanged, fail()], State::Healthy, true);
+    check(State::Initial, &[pass(), pass(), Event::ChecksChanged, pass()], State::Initial, false);
+}
+
+#[test]
+fn a_failed_server_that_receives_nothing_drains() {
+    let mut machine = machine(State::Unhealthy(failure()));
+    let drain = Drain { cause: DrainCause::Unhealthy, began: NOW, deadline: NOW + seconds(15) };
+    assert_eq!(machine.handle(Event::ShutOut(Some(seconds(15))), false, NOW), [Notice::DrainBegan(drain)]);
+    assert_eq!(machine.drains(), [drain]);
+    assert_eq!(machine.handle(Event::Tick(None), false, NOW + seconds(14)), []);
+    let ended = machine.handle(Event::Tick(None), false, NOW + seconds(15));
+    assert_eq!(ended, [Notice::DrainEnded(drain, DrainEnd::Deadline)]);
+    assert_eq!(machine.drains(), []);
+}
+
+#[test]
+fn does_not_drain_while_draining_is_off() {
+    assert_eq!(machine(State::Unhealthy(failure())).handle(Event::ShutOut(None), false, NOW), []);
+}
+
+#[test]
+fn a_drain_ends_early_only_when_nothing_was_in_flight_after_it_began() {
+    let mut machine = machine(State::Unhealthy(failure()));
+    machine.handle(Event::ShutOut(Some(seconds(15))), false, LATER);
+    assert_eq!(machine.handle(Event::Idle(NOW), false, LATER), []);
+    let drain = machine.drains()[0];
+    let ended = machine.handle(Event::Idle(LATER), false, LATER);
+    assert_eq!(ended, [Notice::DrainEnded(drain, DrainEnd::Idle)]);
+}
+
+#[test]
+fn a_drain_outlives_recovery() {
+    let mut machine = machine(State::Unhealthy(failure()));
+    machine.handle(Event::ShutOut(Some(seconds(15))), false, NOW);
+    for _ in 0..3 {
+        machine.handle(pass(), false, NOW + seconds(1));
+    }
+    assert_eq!(machine.state(), &State::Healthy);
+    assert_eq!(machine.drains().len(), 1);
+    // It fails again: what began in between has a deadline of its own.
+    for _ in 0..2 {
+        machine.handle(fail(), false, NOW + seconds(5));
+    }
+    machine.handle(Event::ShutOut(Some(seconds(15))), false, NOW + seconds(5));
+    let deadlines: Vec<_> = machine.drains().iter().map(|drain| drain.deadline).collect();
+    assert_eq!(deadlines, [NOW + seconds(15), NOW + seconds(20)]);
+}
+
+#[test]
+fn fail_open_cancels_a_drain_for_failing() {
+    let mut machine = machine(State::Unhealthy(failure()));
+    machine.handle(Event::ShutOut(Some(seconds(15))), false, NOW);
+    let drain = machine.drains()[0];
+    let notices = machine.handle(Event::ReceivesFailOpen, false, NOW);
+    assert_eq!(notices, [Notice::DrainEnded(drain, DrainEnd::Cancelled)]);
+}
+
+#[test]
+fn a_removed_server_drains_and_goes() {
+    for from in [State::Initial, State::Healthy, State::Unhealthy(failure()), State::Unused, State::Unchecked]
+    {
+        let mut machine = check(from, &[Event::Removed(Some(seconds(300)))], State::Leaving, false);
+        assert_eq!(machine.status(), Status::Removing);
+        // Nothing brings it back.
+        for event in [pass(), pass(), pass(), Event::WeightRaised { checked: false }, Event::ReceivesFailOpen]
+        {
+            assert_eq!(machine.handle(event, true, LATER), []);
+        }
+        machine.handle(Event::Tick(None), false, LATER + seconds(300));
+        assert_eq!(machine.state(), &State::Gone);
+    }
+}
+
+#[test]
+fn a_removed_server_goes_at_once_without_draining_or_without_time_for_it() {
+    check(State::Healthy, &[Event::Removed(None)], State::Gone, false);
+    check(State::Healthy, &[Event::Removed(Some(Duration::ZERO))], State::Gone, false);
+    check(State::Healthy, &[Event::Removed(Some(seconds(9))), Event::Idle(LATER)], State::Gone, false);
+}
+
+#[test]
+fn time_zero_cuts_at_once() {
+    let notices =
+        machine(State::Unhealthy(failure())).handle(Event::ShutOut(Some(Duration::ZERO)), false, NOW);
+    let drain = Drain { cause: DrainCause::Unhealthy, began: NOW, deadline: NOW };
+    assert_eq!(notices, [Notice::DrainBegan(drain), Notice::DrainEnded(drain, DrainEnd::Deadline)]);
+}
