@@ -68,7 +68,8 @@ mod tests {
     #[test]
     fn translated_packets_have_valid_checksums_and_one_hop_less() {
         for seed in 0..5_000u32 {
-            let word = |n: u32| Be32::new(seed.wrapping_mul(0x9e37_79b9).wrapping_add(n.wrapping_mul(0x85eb_ca6b)));
+            let word =
+                |n: u32| Be32::new(seed.wrapping_mul(0x9e37_79b9).wrapping_add(n.wrapping_mul(0x85eb_ca6b)));
             let port = |n: u32| Be16::new(word(n).get() as u16);
             let mut ip = Ipv4 {
                 version_and_length: IPV4_WITHOUT_OPTIONS,
@@ -80,7 +81,8 @@ mod tests {
                 ..Ipv4::zeroed()
             };
             ip.checksum = checksum::ipv4_header(&ip);
-            let mut header = Tcp { source: port(3), destination: port(4), sequence: word(5), ..Tcp::zeroed() };
+            let mut header =
+                Tcp { source: port(3), destination: port(4), sequence: word(5), ..Tcp::zeroed() };
             header.checksum = Be16::new(tcp_checksum(&ip, &header));
             let to = Endpoints {
                 source: word(6),
