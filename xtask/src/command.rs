@@ -65,10 +65,17 @@ pub fn is_root() -> bool {
 }
 
 fn show(command: &Command) -> String {
-    let settings = command.get_envs().filter_map(|(name, value)| {
+    // PATH is ours to arrange and long to read.
+    let settings = command.get_envs().filter(|(name, _)| *name != "PATH").filter_map(|(name, value)| {
         Some(format!("{}={}", name.to_string_lossy(), quote(&value?.to_string_lossy())))
     });
-    let words = std::iter::once(command.get_program()).chain(command.get_args());
+    let program = command.get_program();
+    let program = if std::env::var_os("CARGO").is_some_and(|cargo| cargo == program) {
+        "cargo".as_ref()
+    } else {
+        program
+    };
+    let words = std::iter::once(program).chain(command.get_args());
     settings.chain(words.map(|word| quote(&word.to_string_lossy()))).collect::<Vec<_>>().join(" ")
 }
 

@@ -43,7 +43,7 @@ pub const EBPF_COMPILER: [Package; 4] = [
     package("cargo-web", "/usr/bin/cargo", "eBPF: cargo of the same age"),
     package(
         "libstd-rust-web-dev-bpf",
-        "/usr/share/doc/libstd-rust-web-dev-bpf",
+        "/var/lib/dpkg/info/libstd-rust-web-dev-bpf.list",
         "eBPF: `core` for the BPF target",
     ),
     package("rust-web-clippy", "/usr/bin/clippy-driver", "lint: clippy for the BPF crate"),
@@ -92,10 +92,10 @@ pub fn examine() -> Vec<(String, Finding)> {
     let tries = [
         (
             "veth and bridge",
-            "ip link add a type veth peer name b && ip link add c type bridge",
+            "ip link add t0 type veth peer name t1 && ip link add t2 type bridge",
             "veth bridge",
         ),
-        ("VXLAN", "ip link add a type vxlan id 1 dstport 4789", "vxlan"),
+        ("VXLAN", "ip link add t0 type vxlan id 1 dstport 4789", "vxlan"),
         (
             "nftables in the kernel",
             "nft 'table inet t { chain c { type filter hook input priority 0; }; }'",
@@ -106,7 +106,7 @@ pub fn examine() -> Vec<(String, Finding)> {
     all.extend([
         ("rustfmt".to_owned(), component("fmt", "rustfmt")),
         ("clippy".to_owned(), component("clippy", "clippy")),
-        ("eBPF compiler".to_owned(), found(find_toolchain().map(|toolchain| format!("{toolchain:?}")))),
+        ("eBPF compiler".to_owned(), found(find_toolchain().map(|toolchain| toolchain.to_string()))),
         ("bpf-linker".to_owned(), found(find_linker().map(|path| path.display().to_string()))),
         ("VM kernel".to_owned(), found(kernel::find().map(|kernel| kernel.image.display().to_string()))),
     ]);

@@ -3,7 +3,7 @@
 use crate::command::{cargo, cargo_bin, is_root, run as run_command};
 use crate::kernel;
 use crate::requirement::{EBPF_COMPILER, Finding, LINKER_LIBRARIES, Package, TOOLS, component};
-use crate::toolchain::{find_linker, find_toolchain};
+use crate::toolchain::{Toolchain, find_linker, find_toolchain};
 use anyhow::{Context, Result, bail};
 use std::fs;
 use std::path::Path;
@@ -12,10 +12,15 @@ use std::process::{Command, ExitCode};
 /// Makes the machine ready for every other command.
 pub fn run() -> Result<ExitCode> {
     let mut undo = Vec::new();
-    let has_compiler = find_toolchain().is_ok();
+    // Where rustup's nightly serves, Debian's compiler is not needed.
+    let uses_debian = match find_toolchain() {
+        Ok(Toolchain::Precompiled { rustc, .. }) => rustc == Path::new("/usr/bin/rustc"),
+        Ok(Toolchain::Nightly) => false,
+        Err(_) => true,
+    };
     let has_linker = find_linker().is_ok();
     let mut wanted: Vec<&Package> = TOOLS.iter().collect();
-    if !has_compiler || Path::new("/usr/share/doc/libstd-rust-web-dev-bpf").exists() {
+    if uses_debian {
         wanted.extend(&EBPF_COMPILER);
     }
     if !has_linker {

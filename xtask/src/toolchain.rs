@@ -7,6 +7,7 @@
 
 use crate::command::{self, cargo_bin, find};
 use anyhow::{Result, bail};
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -61,6 +62,17 @@ impl Toolchain {
             Toolchain::Nightly => {
                 command::output(Command::new("cargo").args(["+nightly", "clippy", "--version"])).is_ok()
             }
+        }
+    }
+}
+
+impl fmt::Display for Toolchain {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Toolchain::Precompiled { rustc, .. } => {
+                write!(out, "{}, which has `core` for {TARGET}", rustc.display())
+            }
+            Toolchain::Nightly => write!(out, "rustup's nightly with rust-src"),
         }
     }
 }

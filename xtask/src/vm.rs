@@ -138,7 +138,9 @@ const LIMIT: Duration = Duration::from_secs(180);
 fn boot(kernel: &Kernel, initramfs: &Path) -> Result<Vec<String>> {
     let mut qemu = std::process::Command::new("qemu-system-x86_64");
     // -accel tcg, -cpu max: the same everywhere, with or without /dev/kvm. panic=-1 and -no-reboot: a panic ends it.
-    qemu.args(["-accel", "tcg", "-cpu", "max", "-m", "1024", "-nographic", "-no-reboot"]);
+    qemu.args(["-accel", "tcg", "-cpu", "max", "-m", "1024", "-no-reboot"]);
+    // No screen and no firmware text: the serial line carries our init's output only.
+    qemu.args(["-display", "none", "-vga", "none", "-monitor", "none", "-serial", "stdio"]);
     qemu.arg("-kernel").arg(&kernel.image).arg("-initrd").arg(initramfs);
     qemu.args(["-append", "console=ttyS0 quiet panic=-1"]);
     eprintln!("$ qemu-system-x86_64 ... -kernel {}", kernel.image.display());
@@ -163,7 +165,8 @@ fn boot(kernel: &Kernel, initramfs: &Path) -> Result<Vec<String>> {
             }
         });
         for line in console.split(b'\n').map_while(Result::ok) {
-            let line = String::from_utf8_lossy(&line).trim_end().to_owned();
+            // Without control characters, which would clear the user's terminal.
+            let line: String = String::from_utf8_lossy(&line).chars().filter(|c| !c.is_control()).collect();
             eprintln!("  | {line}");
             lines.push(line);
         }
