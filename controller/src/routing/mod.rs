@@ -37,7 +37,8 @@ pub fn resolve<'a>(resources: &'a Resources, vpc: &VpcName, destination: Ipv4Add
         .iter()
         .filter(|route| route.destination.contains(&destination))
         .max_by_key(|route| route.destination.prefix_len());
-    let found = longest.and_then(|route| Some((route, resources.transit_routers.get(&route.transit_router)?)));
+    let found =
+        longest.and_then(|route| Some((route, resources.transit_routers.get(&route.transit_router)?)));
     match found {
         Some((route, transit_router)) => {
             Path::Via { route, transit_router, next_hops: &transit_router.next_hops }
