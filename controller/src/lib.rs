@@ -16,3 +16,4 @@ pub mod config;
 pub mod model;
 pub mod routing;
 pub mod snapshot;
+pub mod store;
