@@ -72,7 +72,8 @@ fn holds_the_old_or_the_new_revision_whole_after_a_crash_at_any_step() {
 
 #[test]
 fn reports_a_damaged_newest_revision_instead_of_serving_an_older_one() {
-    let damages: [(&str, fn(&mut Vec<u8>)); 5] = [
+    type Damage = fn(&mut Vec<u8>);
+    let damages: [(&str, Damage); 5] = [
         ("a changed byte", |bytes| bytes[3] ^= 1),
         ("a cut end", |bytes| bytes.truncate(bytes.len() - 5)),
         ("a cut at a line's end", |bytes| bytes.truncate(OLD.find('\n').unwrap() + 1)),
