@@ -15,4 +15,5 @@
 pub mod balance;
 pub mod health;
 pub mod model;
+pub mod probe;
 pub mod snapshot;
