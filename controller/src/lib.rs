@@ -12,5 +12,7 @@
 //!
 //! and the effects: `probe` · `store` · `datapath` · `host` · `proxy` · `api` · `run` · `cli`.
 
+pub mod balance;
 pub mod model;
+pub mod proxy;
 pub mod snapshot;

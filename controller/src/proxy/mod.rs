@@ -1,0 +1,2 @@
+//! The L7 engine.
+pub mod http1;
