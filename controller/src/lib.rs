@@ -14,6 +14,7 @@
 
 pub mod balance;
 pub mod health;
+pub mod host;
 pub mod model;
 pub mod probe;
 pub mod snapshot;
