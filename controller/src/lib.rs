@@ -12,6 +12,7 @@
 //!
 //! and the effects: `probe` · `store` · `datapath` · `host` · `proxy` · `api` · `run` · `cli`.
 
+pub mod api;
 pub mod balance;
 pub mod config;
 pub mod datapath;

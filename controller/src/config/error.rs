@@ -1,10 +1,10 @@
 //! What is wrong with a configuration: where, what, which rule, what to write instead.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::fmt;
 
 /// Where in a file something was written. Lines and columns count characters from 1.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Place {
     /// The file, as it was named by the user.
     pub file: String,
@@ -27,7 +27,7 @@ impl fmt::Display for Place {
 }
 
 /// One thing wrong with, or doubtful in, a configuration.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Finding {
     /// Where it was written.
     pub place: Place,
@@ -78,7 +78,7 @@ impl Finding {
 }
 
 /// Every error of a configuration, in the order of the file; never empty.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct ConfigErrors(Vec<Finding>);
 
@@ -123,7 +123,7 @@ impl fmt::Display for ConfigErrors {
 }
 
 /// What is allowed but probably not wanted, in the order of the file.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Warnings(Vec<Finding>);
 

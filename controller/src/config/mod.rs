@@ -6,6 +6,7 @@
 //!
 //! Absent here: reading files, and any state of the running program.
 
+mod changes;
 mod decode;
 mod error;
 mod file;
@@ -15,6 +16,7 @@ mod tree;
 #[cfg(test)]
 mod tests;
 
+pub use changes::{Change, ChangeKind, changes};
 pub use error::{ConfigErrors, Finding, Place, Warnings};
 
 use crate::model::{Node, Resources};
