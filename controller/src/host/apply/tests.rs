@@ -2,8 +2,12 @@ use super::super::desired::desired;
 use super::super::desired::tests::{node, resources};
 use super::super::test_namespace::{Namespace, in_namespace, root_or_skip};
 use super::*;
-use crate::model::Resources;
+use crate::health::{FailureReason, Outcome};
+use crate::host::sysctl;
+use crate::model::{HealthCheck, HealthCheckProtocol, Resources, ServerAddress};
+use crate::probe::{Target, TargetId, probe};
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 fn wanted(resources: &Resources) -> HostState {
     desired(&node(), resources, &BTreeSet::new())
@@ -223,5 +227,44 @@ fn describes_an_interface() {
         assert_eq!(eth1.addresses, ["172.16.1.10/24".parse::<Ipv4Net>().unwrap()]);
         assert_eq!(host.interface("lo").await.unwrap().driver, None);
         assert!(matches!(host.interface("eth9").await, Err(HostError::NoInterface(name)) if name == "eth9"));
+    });
+}
+
+#[test]
+fn answers_by_the_other_interface_arrive_also_where_the_filter_was_strict() {
+    if root_or_skip("answers_by_the_other_interface_arrive_also_where_the_filter_was_strict") {
+        return;
+    }
+    let (ours, others) = balancer();
+    let mut listener = None;
+    // ECS01 answers a local address of zone B inside VSW2, so what leaves by eth1 comes back by eth2.
+    in_namespace(&others, async {
+        listener = Some(std::net::TcpListener::bind("172.16.1.20:0").unwrap());
+    });
+    let port = listener.as_ref().unwrap().local_addr().unwrap().port();
+    in_namespace(&ours, async {
+        let host = Host::open().unwrap();
+        host.apply(&wanted(&resources())).await.unwrap();
+        let target = |timeout| Target {
+            id: TargetId(1),
+            server: ServerAddress { ip: [172, 16, 1, 20].into(), port: port.try_into().unwrap() },
+            source: [172, 16, 2, 11].into(),
+            check: HealthCheck {
+                protocol: HealthCheckProtocol::Tcp,
+                connect_port: None,
+                interval: Duration::from_secs(2),
+                timeout,
+                healthy_threshold: 3,
+                unhealthy_threshold: 3,
+            },
+        };
+        std::fs::write("/proc/sys/net/ipv4/conf/eth2/rp_filter", "1").unwrap();
+        let silent = probe(&target(Duration::from_millis(300))).await;
+        assert!(matches!(silent, Outcome::Failed(f) if f.reason == FailureReason::ConnectTimeout));
+        let changed = sysctl::loosen(&node()).unwrap();
+        assert_eq!(changed.len(), 1);
+        assert_eq!(probe(&target(Duration::from_secs(20))).await, Outcome::Passed);
+        sysctl::restore(&changed).unwrap();
+        assert_eq!(std::fs::read_to_string("/proc/sys/net/ipv4/conf/eth2/rp_filter").unwrap(), "1\n");
     });
 }
