@@ -15,7 +15,8 @@
 
 use super::{RULE_PRIORITY, TABLE_BASE, TABLE_MAIN};
 use crate::model::{
-    Encapsulation, LoadBalancer, NextHop, Node, NodeZone, Resources, Vpc, VpcName, Weight, ZoneMapping,
+    Encapsulation, LoadBalancer, NextHop, NextHopName, Node, NodeZone, Resources, Vpc, VpcName, Weight,
+    ZoneMapping,
 };
 use ipnet::Ipv4Net;
 use std::collections::{BTreeMap, BTreeSet};
@@ -102,7 +103,10 @@ pub enum RouteTarget {
 const METRIC_UNREACHABLE: u32 = 10_000;
 
 /// What `node` needs to serve `resources`.
-pub fn desired(node: &Node, resources: &Resources) -> HostState {
+///
+/// A packet whose gateway does not answer never reaches `tc_egress`, which could have sent it through another hop. So
+/// routes by hops in `silent` come last; they stay, since a hop that is wrongly thought silent beats none.
+pub fn desired(node: &Node, resources: &Resources, silent: &BTreeSet<NextHopName>) -> HostState {
     let mut state = HostState::default();
     if let Some(prefix) = node.nat_prefix {
         let target = RouteTarget::Blackhole;
@@ -116,7 +120,7 @@ pub fn desired(node: &Node, resources: &Resources) -> HostState {
         for (zone, mapping) in &served {
             add_addresses(&mut state, node, vpc, zone, mapping, table);
         }
-        add_vpc_routes(&mut state, &served, vpc, resources, table);
+        add_vpc_routes(&mut state, &served, vpc, resources, silent, table);
     }
     state
 }
@@ -159,6 +163,7 @@ fn add_vpc_routes(
     served: &[(&NodeZone, &ZoneMapping)],
     vpc: &Vpc,
     resources: &Resources,
+    silent: &BTreeSet<NextHopName>,
     table: u32,
 ) {
     if served.is_empty() {
@@ -174,7 +179,7 @@ fn add_vpc_routes(
     for route in &vpc.routes {
         let hops =
             resources.transit_routers.get(&route.transit_router).map_or(&[][..], |router| &router.next_hops);
-        let usable: Vec<(&NextHop, &NodeZone, &ZoneMapping)> = hops
+        let mut usable: Vec<(&NextHop, &NodeZone, &ZoneMapping)> = hops
             .iter()
             .filter(|hop| hop.weight > Weight::ZERO)
             .filter_map(|hop| {
@@ -182,6 +187,7 @@ fn add_vpc_routes(
                 Some((hop, *zone, *mapping))
             })
             .collect();
+        usable.sort_by_key(|(hop, ..)| silent.contains(&hop.name));
         // tc_egress may send any flow through any hop, so every route allows for the narrowest.
         let mtu = usable.iter().map(|(hop, ..)| inner_mtu(hop)).min().unwrap_or(0);
         for ((hop, zone, mapping), metric) in usable.into_iter().zip(1..) {
@@ -218,8 +224,8 @@ fn inner_mtu(hop: &NextHop) -> u32 {
 pub(super) mod tests {
     use super::*;
     use crate::model::{
-        AddressType, AdmissionMode, Edition, IpVersion, LoadBalancerName, NextHopName, RegionName,
-        Route as VpcRoute, TransitRouter, TransitRouterName, Tunnel, Vswitch, VswitchName, ZoneName,
+        AddressType, AdmissionMode, Edition, IpVersion, LoadBalancerName, RegionName, Route as VpcRoute,
+        TransitRouter, TransitRouterName, Tunnel, Vswitch, VswitchName, ZoneName,
     };
 
     fn zone(name: &str, interface: &str, tunnel_address: &str) -> NodeZone {
@@ -307,6 +313,10 @@ pub(super) mod tests {
         }
     }
 
+    fn planned(node: &Node, resources: &Resources) -> HostState {
+        desired(node, resources, &BTreeSet::new())
+    }
+
     /// The state as `ip` would write it.
     fn text(state: &HostState) -> Vec<String> {
         let addresses = state.addresses.iter().map(|a| format!("{} dev {}", a.address, a.interface));
@@ -332,7 +342,7 @@ pub(super) mod tests {
     #[test]
     fn plans_the_tutorial() {
         assert_eq!(
-            text(&desired(&node(), &resources())),
+            text(&planned(&node(), &resources())),
             [
                 "203.0.113.10 dev eth0",
                 "203.0.113.11 dev eth0",
@@ -359,7 +369,7 @@ pub(super) mod tests {
         let mut node = node();
         node.nat_prefix = None;
         node.zones.remove(0);
-        let text = text(&desired(&node, &resources()));
+        let text = text(&planned(&node, &resources()));
         assert_eq!(
             text,
             [
@@ -374,7 +384,7 @@ pub(super) mod tests {
             ]
         );
         node.zones.clear();
-        assert_eq!(desired(&node, &resources()), HostState::default());
+        assert_eq!(planned(&node, &resources()), HostState::default());
     }
 
     #[test]
@@ -384,7 +394,7 @@ pub(super) mod tests {
         balancer.zone_mappings[0].vip = "172.16.1.13".parse().unwrap();
         let mut node = node();
         node.client_interfaces.clear();
-        let state = desired(&node, &resources);
+        let state = planned(&node, &resources);
         let on = |interface: &str, address: &str| {
             state
                 .addresses
@@ -399,7 +409,7 @@ pub(super) mod tests {
         let mut resources = resources();
         let balancer = resources.load_balancers.values_mut().next().unwrap();
         balancer.zone_mappings[0].local_addresses[0] = "172.16.1.10".parse().unwrap();
-        let state = desired(&node(), &resources);
+        let state = planned(&node(), &resources);
         assert!(!state.addresses.iter().any(|address| address.address == Ipv4Addr::new(172, 16, 1, 10)));
         assert!(state.rules.iter().any(|rule| rule.source == Ipv4Addr::new(172, 16, 1, 10)));
     }
@@ -411,7 +421,7 @@ pub(super) mod tests {
         router.next_hops[1].mtu = 1400;
         router.next_hops.push(hop("far", "a", "10.9.9.9", 9000));
         router.next_hops.push(NextHop { weight: Weight::ZERO, ..hop("idle", "a", "172.16.1.253", 576) });
-        let text = text(&desired(&node(), &resources));
+        let text = text(&planned(&node(), &resources));
         assert_eq!(
             text[13..],
             [
@@ -424,10 +434,23 @@ pub(super) mod tests {
     }
 
     #[test]
+    fn routes_by_silent_hops_come_last_and_stay() {
+        let silent = [NextHopName::new("tr1-a")].into();
+        let text = text(&desired(&node(), &resources(), &silent));
+        assert_eq!(
+            text[13..15],
+            [
+                "192.168.0.0/16 via 172.16.2.254 dev eth2 mtu 1450 table 97000 metric 1",
+                "192.168.0.0/16 via 172.16.1.254 dev eth1 mtu 1450 table 97000 metric 2",
+            ]
+        );
+    }
+
+    #[test]
     fn a_destination_without_a_usable_hop_is_unreachable() {
         let mut resources = resources();
         resources.transit_routers.values_mut().next().unwrap().next_hops.clear();
-        let text = text(&desired(&node(), &resources));
+        let text = text(&planned(&node(), &resources));
         assert_eq!(text[13..], ["192.168.0.0/16 unreachable table 97000 metric 10000"]);
     }
 
@@ -443,7 +466,7 @@ pub(super) mod tests {
         balancer.zone_mappings[0].local_addresses = vec!["172.16.1.31".parse().unwrap()];
         resources.vpcs.insert(other.name.clone(), other);
         resources.load_balancers.insert(balancer.name.clone(), balancer);
-        let state = desired(&node(), &resources);
+        let state = planned(&node(), &resources);
         let tables: Vec<_> = state.rules.iter().map(|rule| (rule.source.to_string(), rule.table)).collect();
         assert!(tables.contains(&("172.16.1.31".into(), 97_000)));
         assert!(tables.contains(&("172.16.1.11".into(), 97_001)));

@@ -54,16 +54,22 @@ mod tests {
     use super::super::desired::desired;
     use super::super::desired::tests::{node, resources};
     use super::*;
+    use crate::model::Resources;
+    use std::collections::BTreeSet;
+
+    fn state(resources: &Resources) -> HostState {
+        desired(&node(), resources, &BTreeSet::new())
+    }
 
     #[test]
     fn nothing_changes_when_nothing_differs() {
-        let state = desired(&node(), &resources());
-        assert_eq!(changes(&state, &state), []);
+        let wanted = state(&resources());
+        assert_eq!(changes(&wanted, &wanted), []);
     }
 
     #[test]
     fn adds_bottom_up_and_removes_top_down() {
-        let state = desired(&node(), &resources());
+        let wanted = state(&resources());
         let kinds = |changes: Vec<Change>| {
             let mut kinds: Vec<&str> = Vec::new();
             for change in changes {
@@ -84,16 +90,19 @@ mod tests {
             kinds
         };
         let nothing = HostState::default();
-        assert_eq!(kinds(changes(&nothing, &state)), ["add address", "add network", "add route", "add rule"]);
-        assert_eq!(kinds(changes(&state, &nothing)), ["remove rule", "remove route", "remove address"]);
+        assert_eq!(
+            kinds(changes(&nothing, &wanted)),
+            ["add address", "add network", "add route", "add rule"]
+        );
+        assert_eq!(kinds(changes(&wanted, &nothing)), ["remove rule", "remove route", "remove address"]);
     }
 
     #[test]
     fn a_route_that_changes_is_replaced_in_place() {
-        let current = desired(&node(), &resources());
+        let current = state(&resources());
         let mut resources = resources();
         resources.transit_routers.values_mut().next().unwrap().next_hops[0].mtu = 1400;
-        let changes = changes(&current, &desired(&node(), &resources));
+        let changes = changes(&current, &state(&resources));
         assert_eq!(changes.len(), 2);
         for change in changes {
             assert!(

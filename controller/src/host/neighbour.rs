@@ -181,7 +181,8 @@ fn read_neighbour(message: NeighbourMessage) -> Option<(Ipv4Addr, Neighbour)> {
     Some((address?, Neighbour { message, mac, is_permanent, is_managed, is_ours }))
 }
 
-/// Keeps addresses resolved and reports every change; dropping it ends that, but the kernel's entries stay resolved.
+/// Keeps addresses resolved and reports every change. There is one per network namespace: it lets go of neighbours that
+/// another one, or [`Host::resolve`] alone, asked the kernel to keep. Dropping it ends that, but the kernel's entries stay resolved.
 #[derive(Debug)]
 pub struct NeighbourWatch {
     addresses: watch::Sender<BTreeSet<Ipv4Addr>>,

@@ -3,9 +3,11 @@
 //! - [`tcp`], [`http`]: one probe, one [`Outcome`]
 //! - [`schedule`]: runs the probes of many targets and sends their outcomes to the control loop
 //! - [`timetable`]: when each target is next due (pure)
+//! - [`clock`]: what time it is
 //!
 //! Absent here: verdicts. What outcomes mean for a server is decided in [`crate::health`].
 
+pub mod clock;
 pub mod http;
 mod response;
 pub mod schedule;

@@ -2,6 +2,16 @@ use super::super::desired::desired;
 use super::super::desired::tests::{node, resources};
 use super::super::test_namespace::{Namespace, in_namespace, root_or_skip};
 use super::*;
+use crate::health::{FailureReason, Outcome};
+use crate::host::sysctl;
+use crate::model::{HealthCheck, HealthCheckProtocol, Resources, ServerAddress};
+use crate::probe::{Target, TargetId, probe};
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+fn wanted(resources: &Resources) -> HostState {
+    desired(&node(), resources, &BTreeSet::new())
+}
 
 /// The tutorial's balancer, each foot in a network with one neighbour: clients, ECS01 and the endpoint of zone A, the
 /// endpoint of zone B.
@@ -41,11 +51,11 @@ fn makes_what_is_wanted_once_and_takes_it_out_again() {
     in_namespace(&ours, async {
         let host = Host::open().unwrap();
         assert_eq!(host.current().await.unwrap(), HostState::default());
-        let wanted = desired(&node(), &resources());
-        let made = host.apply(&wanted).await.unwrap();
+        let state = wanted(&resources());
+        let made = host.apply(&state).await.unwrap();
         assert_eq!(made.len(), 16);
-        assert_eq!(host.current().await.unwrap(), wanted);
-        assert_eq!(host.apply(&wanted).await.unwrap(), []);
+        assert_eq!(host.current().await.unwrap(), state);
+        assert_eq!(host.apply(&state).await.unwrap(), []);
         assert_ne!(everything(&ours), before);
         assert_eq!(host.remove_all().await.unwrap().len(), 16);
         assert_eq!(host.current().await.unwrap(), HostState::default());
@@ -62,7 +72,7 @@ fn traffic_of_local_addresses_follows_the_vpcs_routes_and_no_other_does() {
     let (ours, _others) = balancer();
     in_namespace(&ours, async {
         let host = Host::open().unwrap();
-        host.apply(&desired(&node(), &resources())).await.unwrap();
+        host.apply(&wanted(&resources())).await.unwrap();
     });
     let way = |query: &str| ours.output(&format!("route get {query}"));
     for from in ["172.16.1.11", "172.16.2.11"] {
@@ -101,7 +111,7 @@ fn answers_for_vips_and_local_addresses_and_not_for_nat_addresses() {
     node.nat_prefix = Some("172.16.1.128/28".parse().unwrap());
     in_namespace(&ours, async {
         let host = Host::open().unwrap();
-        host.apply(&desired(&node, &resources())).await.unwrap();
+        host.apply(&desired(&node, &resources(), &BTreeSet::new())).await.unwrap();
     });
     in_namespace(&others, async {
         // A datagram makes the kernel ask who has the address; whoever answers gets it.
@@ -115,7 +125,7 @@ fn answers_for_vips_and_local_addresses_and_not_for_nat_addresses() {
         let is_settled =
             |address: &&str| state(address).contains("lladdr") || state(address).contains("FAILED");
         let deadline = tokio::time::Instant::now() + std::time::Duration::from_secs(20);
-        while !asked.iter().all(|address| is_settled(&address)) {
+        while !asked.iter().all(is_settled) {
             assert!(tokio::time::Instant::now() < deadline, "{}", others.output("neigh show"));
             tokio::time::sleep(std::time::Duration::from_millis(50)).await;
         }
@@ -134,15 +144,15 @@ fn a_changed_configuration_changes_only_what_differs() {
     let (ours, _others) = balancer();
     in_namespace(&ours, async {
         let host = Host::open().unwrap();
-        host.apply(&desired(&node(), &resources())).await.unwrap();
+        host.apply(&wanted(&resources())).await.unwrap();
         let mut resources = resources();
         resources.transit_routers.values_mut().next().unwrap().next_hops[1].mtu = 1400;
         let balancer = resources.load_balancers.values_mut().next().unwrap();
         balancer.zone_mappings[0].local_addresses[1] = "172.16.1.13".parse().unwrap();
-        let wanted = desired(&node(), &resources);
+        let state = wanted(&resources);
         // Two routes with the new MTU, one address and rule in, one of each out.
-        assert_eq!(host.apply(&wanted).await.unwrap().len(), 6);
-        assert_eq!(host.current().await.unwrap(), wanted);
+        assert_eq!(host.apply(&state).await.unwrap().len(), 6);
+        assert_eq!(host.current().await.unwrap(), state);
     });
 }
 
@@ -160,9 +170,9 @@ fn what_others_made_stays_theirs() {
     let before = everything(&ours);
     in_namespace(&ours, async {
         let host = Host::open().unwrap();
-        let wanted = desired(&node(), &resources());
-        assert_eq!(host.apply(&wanted).await.unwrap().len(), 15);
-        assert_eq!(host.apply(&wanted).await.unwrap(), []);
+        let state = wanted(&resources());
+        assert_eq!(host.apply(&state).await.unwrap().len(), 15);
+        assert_eq!(host.apply(&state).await.unwrap(), []);
         host.remove_all().await.unwrap();
     });
     assert_eq!(everything(&ours), before);
@@ -181,9 +191,9 @@ fn an_endpoint_behind_a_gateway_is_reached_by_that_gateway() {
     hops[0].address = "10.9.9.9".parse().unwrap();
     in_namespace(&ours, async {
         let host = Host::open().unwrap();
-        let wanted = desired(&node(), &resources);
-        host.apply(&wanted).await.unwrap();
-        assert_eq!(host.apply(&wanted).await.unwrap(), []);
+        let state = wanted(&resources);
+        host.apply(&state).await.unwrap();
+        assert_eq!(host.apply(&state).await.unwrap(), []);
     });
     let way = ours.output("route get 192.168.3.20 from 172.16.1.11");
     assert!(way.contains("via 172.16.1.254 dev eth1 table 97000"), "{way}");
@@ -197,7 +207,7 @@ fn names_an_interface_that_does_not_exist() {
     let ours = Namespace::new();
     in_namespace(&ours, async {
         let host = Host::open().unwrap();
-        let error = host.apply(&desired(&node(), &resources())).await.unwrap_err().to_string();
+        let error = host.apply(&wanted(&resources())).await.unwrap_err().to_string();
         assert_eq!(error, "interface \"eth0\" does not exist; name an interface that `ip link` lists");
     });
 }
@@ -217,5 +227,44 @@ fn describes_an_interface() {
         assert_eq!(eth1.addresses, ["172.16.1.10/24".parse::<Ipv4Net>().unwrap()]);
         assert_eq!(host.interface("lo").await.unwrap().driver, None);
         assert!(matches!(host.interface("eth9").await, Err(HostError::NoInterface(name)) if name == "eth9"));
+    });
+}
+
+#[test]
+fn answers_by_the_other_interface_arrive_also_where_the_filter_was_strict() {
+    if root_or_skip("answers_by_the_other_interface_arrive_also_where_the_filter_was_strict") {
+        return;
+    }
+    let (ours, others) = balancer();
+    let mut listener = None;
+    // ECS01 answers a local address of zone B inside VSW2, so what leaves by eth1 comes back by eth2.
+    in_namespace(&others, async {
+        listener = Some(std::net::TcpListener::bind("172.16.1.20:0").unwrap());
+    });
+    let port = listener.as_ref().unwrap().local_addr().unwrap().port();
+    in_namespace(&ours, async {
+        let host = Host::open().unwrap();
+        host.apply(&wanted(&resources())).await.unwrap();
+        let target = |timeout| Target {
+            id: TargetId(1),
+            server: ServerAddress { ip: [172, 16, 1, 20].into(), port: port.try_into().unwrap() },
+            source: [172, 16, 2, 11].into(),
+            check: HealthCheck {
+                protocol: HealthCheckProtocol::Tcp,
+                connect_port: None,
+                interval: Duration::from_secs(2),
+                timeout,
+                healthy_threshold: 3,
+                unhealthy_threshold: 3,
+            },
+        };
+        std::fs::write("/proc/sys/net/ipv4/conf/eth2/rp_filter", "1").unwrap();
+        let silent = probe(&target(Duration::from_millis(300))).await;
+        assert!(matches!(silent, Outcome::Failed(f) if f.reason == FailureReason::ConnectTimeout));
+        let changed = sysctl::loosen(&node()).unwrap();
+        assert_eq!(changed.len(), 1);
+        assert_eq!(probe(&target(Duration::from_secs(20))).await, Outcome::Passed);
+        sysctl::restore(&changed).unwrap();
+        assert_eq!(std::fs::read_to_string("/proc/sys/net/ipv4/conf/eth2/rp_filter").unwrap(), "1\n");
     });
 }
