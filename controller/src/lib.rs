@@ -18,6 +18,8 @@ pub mod datapath;
 pub mod health;
 pub mod model;
 pub mod plan;
+pub mod probe;
+pub mod proxy;
 pub mod routing;
 pub mod snapshot;
 pub mod store;

@@ -110,6 +110,7 @@ entries! {
     }
     VxlanEntry, "vxlan", [] {
         vni "vni": Number,
+        mac "mac": Text,
     }
     LoadBalancerEntry, "load balancer", ["name"] {
         name "name": Text,

@@ -111,7 +111,7 @@ fn check_next_hop_identities(resources: &Resources, checks: &mut Checks<'_>) {
     let mut endpoints: BTreeMap<(Ipv4Addr, Encapsulation), &NextHop> = BTreeMap::new();
     for hop in resources.transit_routers.values().flat_map(|router| &router.next_hops) {
         if let Some(other) = endpoints.insert((hop.address, hop.encapsulation), hop) {
-            let Encapsulation::Vxlan { vni } = hop.encapsulation;
+            let Encapsulation::Vxlan { vni, .. } = hop.encapsulation;
             checks.error(
                 &Spot::HopAddress(hop.name.clone()),
                 format!("address {} with VNI {vni}", hop.address),

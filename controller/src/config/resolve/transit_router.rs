@@ -2,7 +2,7 @@
 
 use super::{Declared, Places, Spot};
 use crate::config::decode::{Field, Report};
-use crate::config::file::{AttachmentEntry, NextHopEntry, TransitRouterEntry};
+use crate::config::file::{AttachmentEntry, NextHopEntry, TransitRouterEntry, VxlanEntry};
 use crate::model::{
     Attachment, AttachmentKind, Encapsulation, NextHop, NextHopName, RegionName, TransitRouter,
     TransitRouterName, VpcName, VswitchName, Weight, ZoneName,
@@ -128,13 +128,8 @@ fn resolve_next_hop(entry: &NextHopEntry, places: &mut Places, report: &mut Repo
         places.set(Spot::NextHop(name.clone()), report.place(head.at), &head.subject);
         places.set(Spot::HopAddress(name.clone()), report.place(address.at), &head.subject);
     }
-    let vni = report
-        .required(head, "vxlan", &entry.vxlan, "write `vxlan: {vni: ...}`")
-        .and_then(|vxlan| {
-            let vni = report.required(&vxlan.head, "vni", &vxlan.vni, "write a VNI from 1 to 16777215")?;
-            report.in_range(&vxlan.head, "vni", vni, 1..=0xff_ffff)
-        })
-        .and_then(|vni| u32::try_from(vni).ok());
+    let vxlan = report.required(head, "vxlan", &entry.vxlan, "write `vxlan: {vni: ..., mac: ...}`");
+    let encapsulation = vxlan.and_then(|vxlan| resolve_vxlan(vxlan, report));
     // RFC 791: every network carries 68 bytes; below 576 no host need take a packet, and TCP in a tunnel starves.
     let mtu = report.number(head, "mtu", &entry.mtu, 576..=65535, 1500);
     let weight = report.number(head, "weight", &entry.weight, 0..=100, 100);
@@ -142,8 +137,60 @@ fn resolve_next_hop(entry: &NextHopEntry, places: &mut Places, report: &mut Repo
         name: name?,
         zone: zone?,
         address: address?.value,
-        encapsulation: Encapsulation::Vxlan { vni: vni? },
+        encapsulation: encapsulation?,
         mtu: u16::try_from(mtu?).ok()?,
         weight: Weight::new(u32::try_from(weight?).ok()?)?,
     })
+}
+
+fn resolve_vxlan(entry: &VxlanEntry, report: &mut Report<'_>) -> Option<Encapsulation> {
+    let head = &entry.head;
+    let vni = report
+        .required(head, "vni", &entry.vni, "write a VNI from 1 to 16777215")
+        .and_then(|vni| report.in_range(head, "vni", vni, 1..=0xff_ffff))
+        .and_then(|vni| u32::try_from(vni).ok());
+    let remedy = "write the address of the router's VXLAN device, as `ip link show` prints it";
+    let mac = report.required(head, "mac", &entry.mac, remedy).and_then(|text| {
+        let mac = parse_mac(&text.value);
+        if mac.is_none() {
+            let value = format!("mac {:?}", text.value);
+            report.error(text.at, &head.subject, value, "not the Ethernet address of one device", remedy);
+        }
+        mac
+    });
+    Some(Encapsulation::Vxlan { vni: vni?, mac: mac? })
+}
+
+/// Six bytes in hexadecimal between colons; neither a group address (a router takes no frames for one to forward) nor
+/// zero.
+fn parse_mac(text: &str) -> Option<[u8; 6]> {
+    let mut bytes = [0; 6];
+    let mut parts = text.split(':');
+    for byte in &mut bytes {
+        let part =
+            parts.next().filter(|part| part.len() == 2 && part.chars().all(|c| c.is_ascii_hexdigit()))?;
+        *byte = u8::from_str_radix(part, 16).ok()?;
+    }
+    (parts.next().is_none() && bytes[0] & 1 == 0 && bytes != [0; 6]).then_some(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::parse_mac;
+
+    #[test]
+    fn takes_the_address_of_one_device() {
+        assert_eq!(parse_mac("02:00:00:00:01:aF"), Some([2, 0, 0, 0, 1, 0xaf]));
+        for text in [
+            "",
+            "02:00:00:00:01",
+            "02:00:00:00:01:01:01",
+            "2:0:0:0:1:1",
+            "01:00:5e:00:00:01",
+            "00:00:00:00:00:00",
+            "02:00:00:00:01:+1",
+        ] {
+            assert_eq!(parse_mac(text), None, "{text}");
+        }
+    }
 }

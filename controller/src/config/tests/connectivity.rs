@@ -190,10 +190,15 @@ fn refuses_a_next_hop_in_an_unknown_zone() {
 #[test]
 fn bounds_the_settings_of_a_next_hop() {
     assert_eq!(
-        errors(&[("vni: 101}, mtu: 1500, weight: 100", "vni: 16777216}, mtu: 575, weight: 101")]),
+        errors(&[(
+            "vni: 101, mac: \"02:00:00:00:01:01\"}, mtu: 1500, weight: 100",
+            "vni: 16777216, mac: nonsense}, mtu: 575, weight: 101"
+        )]),
         [
             "transit router \"tr-chengdu\", next hop \"tr-chengdu-a\", vxlan: vni 16777216: outside 1 to 16777215; \
              write a number from 1 to 16777215",
+            "transit router \"tr-chengdu\", next hop \"tr-chengdu-a\", vxlan: mac \"nonsense\": not the Ethernet \
+             address of one device; write the address of the router's VXLAN device, as `ip link show` prints it",
             "transit router \"tr-chengdu\", next hop \"tr-chengdu-a\": mtu 575: outside 576 to 65535; \
              write a number from 576 to 65535",
             "transit router \"tr-chengdu\", next hop \"tr-chengdu-a\": weight 101: outside 0 to 100; \
@@ -211,8 +216,8 @@ fn bounds_the_settings_of_a_next_hop() {
 fn refuses_next_hops_that_cannot_be_told_apart() {
     assert_eq!(
         errors(&[(
-            "zone: chengdu-b, address: 172.16.2.254, vxlan: {vni: 102}",
-            "zone: chengdu-a, address: 172.16.1.254, vxlan: {vni: 101}"
+            "zone: chengdu-b, address: 172.16.2.254, vxlan: {vni: 102, mac: \"02:00:00:00:01:02\"}",
+            "zone: chengdu-a, address: 172.16.1.254, vxlan: {vni: 101, mac: \"02:00:00:00:01:01\"}"
         )]),
         [
             "transit router \"tr-chengdu\", next hop \"tr-chengdu-b\": address 172.16.1.254 with VNI 101: next hop \
@@ -232,7 +237,7 @@ fn refuses_next_hops_that_cannot_be_told_apart() {
 fn bounds_the_next_hops_of_a_router() {
     let hop = |n: u32| {
         format!(
-            "      - {{name: hop-{n}, zone: chengdu-b, address: 172.16.2.{}, vxlan: {{vni: {n}}}}}\n",
+            "      - {{name: hop-{n}, zone: chengdu-b, address: 172.16.2.{}, vxlan: {{vni: {n}, mac: \"02:00:00:00:00:02\"}}}}\n",
             100 + n
         )
     };
