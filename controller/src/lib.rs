@@ -13,7 +13,13 @@
 //! and the effects: `probe` · `store` · `datapath` · `host` · `proxy` · `api` · `run` · `cli`.
 
 pub mod balance;
+pub mod config;
+pub mod datapath;
 pub mod health;
 pub mod model;
+pub mod plan;
+pub mod probe;
+pub mod proxy;
 pub mod routing;
 pub mod snapshot;
+pub mod store;

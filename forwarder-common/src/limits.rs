@@ -31,9 +31,9 @@ pub const MAGLEV_ENTRIES: u32 = 65_537;
 pub const MAGLEV_ALLOCATED: usize = 65_544;
 /// Concurrent L4 flows. Full, or eight candidates in use: the SYN is dropped as `nat_exhausted`.
 pub const NAT_SLOTS: u32 = 262_144;
-/// Flow hash entries: more than slots, because an entry may outlive its slot until the controller sweeps.
-/// Full: the SYN is dropped as `flow_table_full`.
-pub const FLOWS: u32 = 2 * NAT_SLOTS;
+/// Flow hash entries. One per slot at most, since whoever takes a slot over deletes the entry of its last holder; some
+/// more, since CPUs keep free elements in stock. Full: the SYN is dropped as `flow_table_full`.
+pub const FLOWS: u32 = NAT_SLOTS + NAT_SLOTS / 8;
 /// Slots a new flow tries.
 pub const NAT_ATTEMPTS: u32 = 8;
 

@@ -50,29 +50,32 @@ pub const KIND_VXLAN: u8 = 2;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
 #[repr(C)]
 pub struct HopGroup {
-    /// Names the group across restarts; 0 for a free element.
+    /// Names the group across restarts; 0 for a free element: packets are not ours to route and pass untouched.
     pub identity: u64,
-    /// Number of hops; 0: packets are not ours to route and pass untouched.
+    /// Number of hops; 0: there is a route but nowhere to send, and packets are dropped as `no_next_hop`.
     pub count: u32,
     /// Always zero.
     pub zero: u32,
     /// Indices of the next hops, the first `count` of them meant.
     pub hops: [u16; HOPS_PER_GROUP],
-    /// Position in `hops` for each bucket of the flow hash, built by the plan so that shares follow the weights and a
-    /// lost hop moves only its own flows. Four bytes longer than used: the verifier's idea of an index is coarse.
+    /// Position in `hops` for each bucket of the flow hash, [`NO_HOP`] for none; built by the plan so that shares follow
+    /// the weights and a lost hop moves only its own flows. Longer than used: the verifier's idea of an index is coarse.
     pub buckets: [u8; HOP_BUCKETS + 5],
 }
 
+/// A bucket that leads nowhere, because no hop has weight.
+pub const NO_HOP: u8 = u8::MAX;
+
 impl HopGroup {
-    /// The next hop of a flow; `None` for an empty group.
+    /// The next hop of a flow; `None` when no hop takes flows.
     #[inline(always)]
     pub fn pick(&self, flow_hash: u64) -> Option<u16> {
-        if self.count == 0 {
-            return None;
-        }
         // The upper half: the lower one already chose the server, and the two choices must not be correlated.
         let bucket = hash::slot(flow_hash >> 32, HOP_BUCKETS as u32);
         let position = *self.buckets.get(bucket as usize)?;
+        if position as u32 >= self.count {
+            return None;
+        }
         self.hops.get(position as usize & (HOPS_PER_GROUP - 1)).copied()
     }
 
@@ -106,6 +109,14 @@ mod tests {
             *position = (bucket % count.max(1) as usize) as u8;
         }
         group
+    }
+
+    #[test]
+    fn a_group_without_weight_picks_nothing() {
+        let mut group = group(2);
+        group.buckets.fill(NO_HOP);
+        assert_eq!(group.pick(7), None);
+        assert!(group.contains(100), "its answers may still be on the way");
     }
 
     #[test]

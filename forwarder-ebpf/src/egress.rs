@@ -43,10 +43,11 @@ pub fn handle(ctx: &TcContext) -> Result<i32, DropReason> {
     let Some(group) = maps::route(ip.source, ip.destination, epoch) else {
         return Ok(TC_ACT_OK as i32);
     };
-    let flow_hash = flow_hash(&packet, &ip);
-    let Some(index) = group.pick(flow_hash) else {
+    if group.identity == 0 {
         return Ok(TC_ACT_OK as i32);
-    };
+    }
+    let flow_hash = flow_hash(&packet, &ip);
+    let index = group.pick(flow_hash).ok_or(DropReason::NoNextHop)?;
     let hop = maps::next_hop(index as u32, epoch).ok_or(DropReason::MapInconsistent)?;
     if hop.kind != KIND_VXLAN {
         return Err(DropReason::NoNextHop);

@@ -90,7 +90,7 @@ pub fn inspect(
 /// Whether packets from `local` to `remote` may go through `hop`, so that answers may come through it.
 #[inline(always)]
 fn leads_through(local: Be32, remote: Be32, hop: u32, epoch: u32) -> bool {
-    maps::route(local, remote, epoch).is_some_and(|group| group.contains(hop as u16))
+    maps::route(local, remote, epoch).is_some_and(|group| group.identity != 0 && group.contains(hop as u16))
 }
 
 /// Whether `inner` is an ICMP error about a packet of ours. Routers on the way report from addresses of their own, so

@@ -61,5 +61,7 @@ pub enum Encapsulation {
     Vxlan {
         /// Network identifier.
         vni: u32,
+        /// Ethernet address of the router's VXLAN device: a Linux router takes only inner frames addressed to it.
+        mac: [u8; 6],
     },
 }

@@ -57,8 +57,8 @@ transit_routers:
       - {{vpc: vpc1, vswitches: [vsw1, vsw2]}}
       - {{peer: tr-hangzhou}}
     next_hops:
-      - {{name: tr-chengdu-a, zone: chengdu-a, address: 172.16.1.254, vxlan: {{vni: 101}}, mtu: 1500, weight: 100}}
-      - {{name: tr-chengdu-b, zone: chengdu-b, address: 172.16.2.254, vxlan: {{vni: 102}}, mtu: 1500, weight: 100}}
+      - {{name: tr-chengdu-a, zone: chengdu-a, address: 172.16.1.254, vxlan: {{vni: 101, mac: \"02:00:00:00:01:01\"}}, mtu: 1500, weight: 100}}
+      - {{name: tr-chengdu-b, zone: chengdu-b, address: 172.16.2.254, vxlan: {{vni: 102, mac: \"02:00:00:00:01:02\"}}, mtu: 1500, weight: 100}}
   - name: tr-hangzhou
     region: hangzhou
     attachments:

@@ -1,0 +1,23 @@
+//! What the maps should hold, and how to get there.
+//!
+//! ```text
+//!  model + health + neighbours + now ──desired──► MapContents ──diff(current)──► Change {prepare, commit, cleanup}
+//! ```
+//!
+//! Order is data: *prepare* writes spare copies and new keys, invisible to every packet; *commit* is one epoch store;
+//! *cleanup* removes keys that nothing refers to any more, after a grace period. Nothing here touches a kernel.
+
+mod capacity;
+mod contents;
+mod desired;
+mod diff;
+mod dump;
+mod identity;
+#[cfg(test)]
+mod tests;
+
+pub use capacity::CapacityError;
+pub use contents::{Arrays, Keys, MapContents, MapState, Table};
+pub use desired::{Inputs, Neighbour, desired, neighbours_wanted};
+pub use diff::{Change, MapOp, diff};
+pub use dump::{dump_change, dump_contents};
