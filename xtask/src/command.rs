@@ -80,5 +80,9 @@ fn show(command: &Command) -> String {
 }
 
 fn quote(word: &str) -> String {
-    if word.contains([' ', ';', '$', '"']) { format!("'{word}'") } else { word.to_owned() }
+    if word.contains([' ', ';', '$', '"', '\'']) {
+        format!("'{}'", word.replace('\'', "'\\''"))
+    } else {
+        word.to_owned()
+    }
 }

@@ -17,7 +17,7 @@ pub struct Package {
 }
 
 /// What the lab, the tests and the VM call.
-pub const TOOLS: [Package; 17] = [
+pub const TOOLS: [Package; 18] = [
     package("iproute2", "ip", "lab: namespaces, links, routes"),
     package("procps", "sysctl", "lab: kernel settings inside namespaces"),
     package("ethtool", "ethtool", "lab: offloads of its interfaces"),
@@ -34,6 +34,7 @@ pub const TOOLS: [Package; 17] = [
     package("binutils", "strip", "vm: a smaller initramfs"),
     package("util-linux", "unshare", "doctor: trying kernel features where nobody sees them"),
     package("gcc", "cc", "building: linker and C compiler of Rust crates"),
+    package("libc6-dev", "/usr/include/stdlib.h", "building: headers of the C library"),
     package("ca-certificates", "/etc/ssl/certs/ca-certificates.crt", "building: fetching crates"),
 ];
 
@@ -50,7 +51,8 @@ pub const EBPF_COMPILER: [Package; 4] = [
 ];
 
 /// What bpf-linker is built from; not needed where a bpf-linker is installed.
-pub const LINKER_LIBRARIES: [Package; 5] = [
+pub const LINKER_LIBRARIES: [Package; 6] = [
+    package("g++", "c++", "bpf-linker: the C++ library that LLVM needs"),
     package("llvm-22-dev", "/usr/lib/llvm-22/include/llvm-c", "bpf-linker: LLVM as new as the compiler's"),
     package("libpolly-22-dev", "/usr/lib/llvm-22/lib/libPolly.a", "bpf-linker: part of LLVM"),
     package("libzstd-dev", "/usr/include/zstd.h", "bpf-linker: library of LLVM"),
@@ -165,6 +167,10 @@ fn bpffs() -> Finding {
 fn try_in_own_network(script: &str, modules: &str) -> Finding {
     if !is_root() {
         return Finding::Unknown("can only be tried as root".to_owned());
+    }
+    let program = script.split(' ').next().unwrap_or_default();
+    if find(program).is_none() {
+        return Finding::Unknown(format!("cannot be tried without {program}"));
     }
     match command::output(Command::new("unshare").args(["--net", "sh", "-c", script])) {
         Ok(_) => Finding::Met("tried, works".to_owned()),

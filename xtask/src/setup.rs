@@ -31,6 +31,11 @@ pub fn run() -> Result<ExitCode> {
         install(&missing)?;
         let names: Vec<_> = missing.iter().map(|package| package.name).collect();
         undo.push(format!("apt-get remove --autoremove {}", names.join(" ")));
+        if names.contains(&"nginx") {
+            println!(
+                "nginx's own service was not started; `systemctl disable nginx` keeps it off after a reboot"
+            );
+        }
     }
     if !has_linker {
         println!("building bpf-linker 0.13.0: links eBPF programs; takes a minute or two");

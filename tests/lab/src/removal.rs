@@ -140,10 +140,10 @@ pub(crate) fn remove(layout: &Layout) -> Result<Removed> {
 /// Nothing: children of ours are reaped by their [`crate::Process`], others by their own parent.
 fn reap() {}
 
-/// Copies logs of processes and servers to `lab-logs/` under the working folder, for a test that failed.
+/// Copies logs of processes and servers to `lab-logs/` in the repository, for a test that failed.
 pub(crate) fn save_logs(layout: &Layout) {
     let name = layout.run_dir().file_name().map(PathBuf::from).unwrap_or_default();
-    let target = Path::new("lab-logs").join(name);
+    let target = Path::new(LOGS).join(name);
     if fs::create_dir_all(&target).is_err() {
         return;
     }
@@ -163,6 +163,9 @@ pub(crate) fn save_logs(layout: &Layout) {
     }
     eprintln!("lab {:?}: logs kept in {}", layout.id(), target.display());
 }
+
+/// A fixed place: tests of different crates have different working folders.
+const LOGS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../lab-logs");
 
 fn read_folder(folder: &Path) -> Vec<(String, String)> {
     let entries = fs::read_dir(folder).into_iter().flatten().flatten();

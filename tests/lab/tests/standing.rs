@@ -2,7 +2,7 @@
 
 use causeway_lab::{
     CLIENT, Domain, ECS01, ECS01_ADDRESS, ECS02, ECS02_ADDRESS, ExtraServer, Fault, LB, Lab, LabOptions,
-    Layout, TR1, Variant, down, index_page, requirement,
+    Layout, Offloads, SW1, TR1, Variant, down, index_page, requirement,
 };
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Shutdown, SocketAddr, TcpStream, UdpSocket};
@@ -193,6 +193,30 @@ fn faults_break_what_they_name_until_mended() {
     assert_eq!(reach(ECS01, ECS02_ADDRESS), Ok(()), "others still pass");
     lab.mend(&Fault::FirewallDropsBalancerAtEcs02).expect("mend");
     assert_eq!(remote_from_tr1(), Ok(()));
+}
+
+#[test]
+fn interfaces_leave_to_hardware_what_was_asked_for() {
+    if !requirement::root("interfaces_leave_to_hardware_what_was_asked_for") {
+        return;
+    }
+    // Checksums by the client, segmentation by the balancer, GRO at the switch port where XDP's redirects arrive.
+    let settings = [
+        (Offloads::RealChecksums, "off", "on", "on"),
+        (Offloads::All, "on", "on", "on"),
+        (Offloads::None, "off", "off", "on"),
+    ];
+    for (offloads, client_checksums, balancer_segmentation, switch_gro) in settings {
+        let lab = Lab::up(LabOptions { offloads, ..small("laboff") }).expect("lab up");
+        let feature = |host, port, name: &str| {
+            let text = lab.run(host, &["ethtool", "-k", port]).expect("ethtool tells");
+            let line = text.lines().find_map(|line| line.trim().strip_prefix(name));
+            line.expect("a feature of veth").trim_start_matches(": ").to_owned()
+        };
+        assert_eq!(feature(CLIENT, "eth0", "tx-checksumming"), client_checksums, "{offloads:?}");
+        assert_eq!(feature(LB, "eth1", "tcp-segmentation-offload"), balancer_segmentation, "{offloads:?}");
+        assert_eq!(feature(SW1, "p-lb", "generic-receive-offload"), switch_gro, "{offloads:?}");
+    }
 }
 
 #[test]
