@@ -17,6 +17,7 @@ pub mod balance;
 pub mod config;
 pub mod datapath;
 pub mod health;
+pub mod host;
 pub mod model;
 pub mod plan;
 pub mod probe;

@@ -269,7 +269,7 @@ pub(super) mod tests {
             name: NextHopName::new(name),
             zone: ZoneName::new(zone),
             address: address.parse().unwrap(),
-            encapsulation: Encapsulation::Vxlan { vni: 100 },
+            encapsulation: Encapsulation::Vxlan { vni: 100, mac: [2, 0, 0, 0, 1, 0] },
             mtu,
             weight: Weight::MAX,
         }
