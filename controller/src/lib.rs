@@ -13,6 +13,7 @@
 //! and the effects: `probe` · `store` · `datapath` · `host` · `proxy` · `api` · `run` · `cli`.
 
 pub mod api;
+pub mod cli;
 pub mod config;
 pub mod model;
 pub mod routing;
