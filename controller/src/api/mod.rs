@@ -121,3 +121,15 @@ pub enum View {
     /// [`Kind::NextHops`]
     NextHops(Vec<NextHopView>),
 }
+
+impl View {
+    /// What it shows.
+    pub fn kind(&self) -> Kind {
+        match self {
+            Self::LoadBalancers(_) => Kind::LoadBalancers,
+            Self::Servers(_) => Kind::Servers,
+            Self::Routes(_) => Kind::Routes,
+            Self::NextHops(_) => Kind::NextHops,
+        }
+    }
+}

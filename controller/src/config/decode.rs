@@ -8,7 +8,7 @@ use serde_saphyr::Location;
 use std::net::{Ipv4Addr, SocketAddr};
 
 /// Characters shown of a line, at most, on each side of where a value begins.
-const EXCERPT_CHARS: usize = 100;
+const EXCERPT_CHARS: usize = 160;
 
 /// A scalar and where it stands.
 #[derive(Clone, Debug)]
@@ -67,12 +67,14 @@ impl<'a> Report<'a> {
     /// A location of this file with everything a message needs.
     pub(super) fn place(&self, at: Location) -> Place {
         let number = |value: u64| u32::try_from(value).unwrap_or(u32::MAX).max(1);
-        let offset = at.span().byte_offset().and_then(|offset| usize::try_from(offset).ok());
-        let (before, after) =
-            offset.and_then(|offset| self.text.split_at_checked(offset)).unwrap_or_default();
+        let (before, after) = self.text.split_at_checked(self.offset(at)).unwrap_or_default();
         // A window, not the line: a file of one endless line must not make every message endless.
         let in_line = |c: &char| *c != '\n' && *c != '\r';
-        let mut excerpt: Vec<char> = before.chars().rev().take_while(in_line).take(EXCERPT_CHARS).collect();
+        let mut line = before.chars().rev().take_while(in_line);
+        let mut excerpt: Vec<char> = line.by_ref().take(EXCERPT_CHARS).collect();
+        if line.next().is_some() {
+            excerpt.push('…');
+        }
         excerpt.reverse();
         let excerpt_column = number(excerpt.len() as u64 + 1);
         excerpt.extend(after.chars().take_while(in_line).take(EXCERPT_CHARS));
@@ -84,6 +86,20 @@ impl<'a> Report<'a> {
             excerpt: excerpt.into_iter().collect(),
             excerpt_column,
         }
+    }
+
+    /// Bytes before `at`.
+    fn offset(&self, at: Location) -> usize {
+        // The parser gives no byte offset with syntax errors, of which there is one at most.
+        let by_line_and_column = || {
+            let line = self.text.split_inclusive('\n').take(usize::try_from(at.line()).ok()?);
+            let (start, line) = line.fold((0, ""), |(start, last), line| (start + last.len(), line));
+            let column = usize::try_from(at.column()).ok()?.checked_sub(1)?;
+            let in_line = line.char_indices().nth(column).map_or(line.trim_end().len(), |(offset, _)| offset);
+            Some(start + in_line)
+        };
+        let given = at.span().byte_offset().and_then(|offset| usize::try_from(offset).ok());
+        given.or_else(by_line_and_column).unwrap_or(0)
     }
 
     pub(super) fn error(

@@ -3,6 +3,9 @@
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
+/// Remedy of an error that hides all others.
+pub(super) const SYNTAX_REMEDY: &str = "correct the YAML; other errors show once it can be read";
+
 /// Where in a file something was written. Lines and columns count characters from 1.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Place {
@@ -94,6 +97,11 @@ impl ConfigErrors {
     /// The errors, in the order of the file.
     pub fn findings(&self) -> &[Finding] {
         &self.0
+    }
+
+    /// Whether the text could not be read as YAML at all; then this is the only error.
+    pub fn is_syntax(&self) -> bool {
+        matches!(self.0.as_slice(), [only] if only.subject.is_empty() && only.value.is_empty() && only.remedy == SYNTAX_REMEDY)
     }
 
     /// For a person: each error with its source line, then their number.

@@ -142,13 +142,7 @@ fn read<F: Decode, T>(
         Ok(tree) => tree,
         Err(error) => {
             let at = error.location.unwrap_or(serde_saphyr::Location::UNKNOWN);
-            report.error(
-                at,
-                "",
-                "",
-                error.message,
-                "correct the YAML; other errors show once it can be read",
-            );
+            report.error(at, "", "", error.message, error::SYNTAX_REMEDY);
             return (None, report.errors);
         }
     };

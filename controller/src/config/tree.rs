@@ -7,6 +7,15 @@ use serde::de::{self, Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_saphyr::{Location, Spanned};
 use std::fmt;
 
+/// Mappings and lists inside each other; the files need six. Deeper ones would exhaust the stack.
+const DEPTH_MAX: usize = 32;
+
+/// Values and keys of a file: about a hundred thousand servers.
+const NODES_MAX: usize = 1_000_000;
+
+/// What aliases may add to that: enough for a shared health check in every group, not for a bomb.
+const ALIASED_MAX: usize = 50_000;
+
 /// A value and where it stands.
 pub(super) type Tree = Spanned<Value>;
 
@@ -44,7 +53,12 @@ pub(super) struct SyntaxError {
 
 /// Parses one YAML document; an empty text is [`Value::Null`].
 pub(super) fn parse(text: &str) -> Result<Tree, SyntaxError> {
-    let options = serde_saphyr::options! { strict_booleans: true, with_snippet: false };
+    let options = serde_saphyr::options! {
+        budget: serde_saphyr::budget! { max_depth: DEPTH_MAX, max_nodes: NODES_MAX, max_events: 4 * NODES_MAX },
+        alias_limits: serde_saphyr::alias_limits! { max_total_replayed_events: ALIASED_MAX },
+        strict_booleans: true,
+        with_snippet: false,
+    };
     serde_saphyr::from_str_with_options(text, options).map_err(|error| SyntaxError {
         location: error.location(),
         message: first_sentence(&error.without_snippet().to_string()),

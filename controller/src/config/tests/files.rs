@@ -84,6 +84,55 @@ fn stops_at_a_syntax_error() {
 }
 
 #[test]
+fn shows_the_line_of_a_syntax_error() {
+    let errors = parse_resources("# é\nvpcs:\n  - name: [\nlisteners: }", "r.yaml").unwrap_err();
+    assert!(errors.render().contains("\n3 |   - name: [\n  |           ^\n"), "{}", errors.render());
+    assert!(errors.is_syntax());
+}
+
+/// A generator of repeatable noise (Marsaglia's xorshift).
+fn noise(state: &mut u64) -> usize {
+    *state ^= *state << 13;
+    *state ^= *state >> 7;
+    *state ^= *state << 17;
+    usize::try_from(*state >> 33).expect("31 bits")
+}
+
+#[test]
+fn survives_files_that_noise_has_changed() {
+    for seed in 1..150u64 {
+        let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let mutate = |text: &str, state: &mut u64| {
+            let mut chars: Vec<char> = text.chars().collect();
+            for _ in 0..1 + noise(state) % 8 {
+                let (from, to) = (noise(state) % chars.len(), noise(state) % chars.len());
+                match noise(state) % 4 {
+                    0 => drop(chars.remove(from)),
+                    1 => chars.swap(from, to),
+                    2 => {
+                        chars.insert(from, ['0', '-', ':', '\n', '{', '[', '"', 'é', '\t'][noise(state) % 9])
+                    }
+                    _ => chars[from] = chars[to],
+                }
+            }
+            chars.into_iter().collect::<String>()
+        };
+        let (node, resources) = (mutate(NODE, &mut state), mutate(RESOURCES, &mut state));
+        if let Err(errors) = parse_both((&node, "node.yaml"), (&resources, "resources.yaml")) {
+            assert!(!errors.render().is_empty(), "seed {seed}");
+        }
+    }
+}
+
+#[test]
+fn refuses_bottomless_and_self_multiplying_files() {
+    let bomb: String = (1..30).map(|n| format!("a{n}: &a{n} [*a{m}, *a{m}]\n", m = n - 1)).collect();
+    for text in ["[".repeat(100_000), "- ".repeat(100_000), format!("a0: &a0 [x]\n{bomb}")] {
+        assert!(parse_resources(&text, "r.yaml").unwrap_err().is_syntax());
+    }
+}
+
+#[test]
 fn refuses_a_setting_written_twice() {
     let errors = parse_node("name: lb1\nname: lb2\n", "n.yaml").unwrap_err();
     assert_eq!(errors.findings()[0].place.to_string(), "n.yaml:2:1", "{errors}");
