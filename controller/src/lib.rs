@@ -24,5 +24,6 @@ pub mod plan;
 pub mod probe;
 pub mod proxy;
 pub mod routing;
+pub mod run;
 pub mod snapshot;
 pub mod store;

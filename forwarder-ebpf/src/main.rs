@@ -27,7 +27,7 @@ mod tunnel;
 use aya_ebpf::bindings::{TC_ACT_OK, TC_ACT_SHOT, xdp_action};
 use aya_ebpf::macros::{classifier, xdp};
 use aya_ebpf::programs::{TcContext, XdpContext};
-use aya_log_ebpf::info;
+use aya_log_ebpf::warn;
 use forwarder_common::address::Mac;
 use forwarder_common::headers::{ETHERTYPE_IPV4, Ethernet, Ipv4};
 use forwarder_common::verdict::DropReason;
@@ -69,7 +69,7 @@ fn try_xdp_ingress(ctx: &XdpContext) -> Result<u32, DropReason> {
             true
         }
         Err(reason) => {
-            info!(ctx, "tunnel packet refused, reason {}: {:i} -> {:i}", reason as u32, ip.source.get(), ip.destination.get());
+            warn!(ctx, "tunnel packet refused, reason {}: {:i} -> {:i}", reason as u32, ip.source.get(), ip.destination.get());
             return Err(reason);
         }
     };
@@ -129,7 +129,7 @@ fn try_tc_ingress(ctx: &TcContext) -> Result<i32, DropReason> {
             Ok(TC_ACT_OK as i32)
         }
         Err(reason) => {
-            info!(ctx, "tunnel packet refused, reason {}: {:i} -> {:i}", reason as u32, ip.source.get(), ip.destination.get());
+            warn!(ctx, "tunnel packet refused, reason {}: {:i} -> {:i}", reason as u32, ip.source.get(), ip.destination.get());
             Err(reason)
         }
     }

@@ -9,12 +9,13 @@ mod status;
 mod table;
 mod unload;
 
-pub use run::{BpfLogLevel, RunArgs};
-pub use unload::UnloadArgs;
+use run::RunArgs;
+use unload::UnloadArgs;
 
 use crate::api::client::{Client, ClientError};
 use crate::api::{Request, Response};
 use crate::config::ConfigErrors;
+use crate::run::RunError;
 use clap::{Args, Parser, Subcommand};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
@@ -40,11 +41,13 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Run(RunArgs),
     Check(check::CheckArgs),
     Apply(apply::ApplyArgs),
     Diff(diff::DiffArgs),
     Get(get::GetArgs),
     Status(status::StatusArgs),
+    Unload(UnloadArgs),
 }
 
 /// How to reach the running controller.
@@ -89,6 +92,9 @@ pub enum CliError {
     /// The running controller cannot be reached.
     #[error(transparent)]
     Client(#[from] ClientError),
+    /// `run` or `unload` gave up.
+    #[error(transparent)]
+    Run(#[from] RunError),
     /// The running controller could not do it.
     #[error("{0}")]
     Failed(String),
@@ -110,7 +116,7 @@ pub enum CliError {
 impl CliError {
     fn exit_code(&self) -> u8 {
         match self {
-            Self::Config(_) | Self::ConfigPrinted => EXIT_CONFIG,
+            Self::Config(_) | Self::ConfigPrinted | Self::Run(RunError::Config(_)) => EXIT_CONFIG,
             _ => EXIT_FAILURE,
         }
     }
@@ -118,7 +124,7 @@ impl CliError {
     /// For a person at a terminal.
     fn render(&self) -> String {
         match self {
-            Self::Config(errors) => errors.render(),
+            Self::Config(errors) | Self::Run(RunError::Config(errors)) => errors.render(),
             Self::ConfigPrinted => String::new(),
             other => format!("error: {other}\n"),
         }
@@ -138,6 +144,8 @@ pub fn main() -> ExitCode {
 
 fn execute(command: Command) -> Result<(), CliError> {
     match command {
+        Command::Run(arguments) => run::run(&arguments),
+        Command::Unload(arguments) => unload::unload(&arguments),
         Command::Check(arguments) => check::check(&arguments),
         Command::Apply(arguments) => apply::apply(&arguments),
         Command::Diff(arguments) => diff::diff(&arguments),

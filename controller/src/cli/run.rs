@@ -1,5 +1,7 @@
 //! `causeway run`: its arguments.
 
+use super::CliError;
+use crate::run::RunOptions;
 use clap::{Args, ValueEnum};
 use std::path::PathBuf;
 
@@ -8,7 +10,7 @@ use std::path::PathBuf;
 #[command(after_help = "Needs root, or CAP_BPF, CAP_NET_ADMIN, CAP_PERFMON and CAP_NET_BIND_SERVICE.\n\
                         What was applied last is in force again after a restart; --resources is for the first start.\n\n\
                         Example:\n  causeway run --node /etc/causeway/node.yaml")]
-pub struct RunArgs {
+pub(super) struct RunArgs {
     /// Settings of this host
     #[arg(long, value_name = "FILE", default_value = "/etc/causeway/node.yaml")]
     pub node: PathBuf,
@@ -22,7 +24,7 @@ pub struct RunArgs {
 
 /// What the BPF programs report; at `Off` the loaded programs hold no logging code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
-pub enum BpfLogLevel {
+pub(super) enum BpfLogLevel {
     /// Nothing, and no logging code is loaded
     Off,
     /// What should never happen
@@ -31,6 +33,27 @@ pub enum BpfLogLevel {
     Warn,
     /// New flows and their servers
     Info,
-    /// Every decision
-    Debug,
+}
+
+impl BpfLogLevel {
+    /// As the programs count them.
+    fn number(self) -> u8 {
+        match self {
+            Self::Off => 0,
+            Self::Error => 1,
+            Self::Warn => 2,
+            Self::Info => 3,
+        }
+    }
+}
+
+/// Runs until stopped. What is logged goes to standard error; `RUST_LOG` chooses the level, `info` by default.
+pub(super) fn run(arguments: &RunArgs) -> Result<(), CliError> {
+    env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("info")).init();
+    crate::run::run(&RunOptions {
+        node: arguments.node.clone(),
+        resources: arguments.resources.clone(),
+        bpf_log: arguments.bpf_log.number(),
+    })?;
+    Ok(())
 }

@@ -1,5 +1,6 @@
 //! `causeway unload`: its arguments.
 
+use super::{CliError, print};
 use clap::Args;
 use std::path::PathBuf;
 
@@ -9,8 +10,16 @@ use std::path::PathBuf;
     after_help = "Stop `causeway run` first. Open L4 flows end; applied resources and keys stay on disk.\n\n\
                         Example:\n  causeway unload --node /etc/causeway/node.yaml"
 )]
-pub struct UnloadArgs {
+pub(super) struct UnloadArgs {
     /// Settings of this host
     #[arg(long, value_name = "FILE", default_value = "/etc/causeway/node.yaml")]
     pub node: PathBuf,
+}
+
+pub(super) fn unload(arguments: &UnloadArgs) -> Result<(), CliError> {
+    let removed = crate::run::unload(&arguments.node)?;
+    print(&format!(
+        "removed {} attachments, {} maps, and {} addresses, rules and routes\n",
+        removed.datapath.links, removed.datapath.maps, removed.host
+    ))
 }

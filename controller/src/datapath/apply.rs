@@ -13,18 +13,17 @@ use std::time::Duration;
 const PRESENT: u32 = 1;
 
 impl Maps {
-    /// Prepare, commit, wait until no packet reads the old copy, clean up.
-    pub fn apply(&mut self, change: &Change) -> Result<(), DatapathError> {
-        for op in &change.prepare {
-            self.carry_out(op)?;
-        }
-        // Release: all writes above are visible to whoever reads the new epoch. (They were system calls anyway.)
+    /// Writes what no packet can see yet.
+    pub fn prepare(&mut self, change: &Change) -> Result<(), DatapathError> {
+        change.prepare.iter().try_for_each(|op| self.carry_out(op))
+    }
+
+    /// Puts what was prepared into force with one store, waits until no packet reads the old copy, and cleans up.
+    pub fn commit(&mut self, change: &Change) -> Result<(), DatapathError> {
+        // Release: all writes before are visible to whoever reads the new epoch. (They were system calls anyway.)
         self.control.word(CONTROL_EPOCH).store(change.epoch, Ordering::Release);
         wait_for_readers();
-        for op in &change.cleanup {
-            self.carry_out(op)?;
-        }
-        Ok(())
+        change.cleanup.iter().try_for_each(|op| self.carry_out(op))
     }
 
     fn carry_out(&mut self, op: &MapOp) -> Result<(), DatapathError> {

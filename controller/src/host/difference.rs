@@ -1,6 +1,7 @@
 //! From what of ours is in the kernel to what should be: ordered changes. Pure.
 
 use super::desired::{Address, HostState, Route, RouteTarget, Rule};
+use std::fmt;
 
 /// One change.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,6 +20,47 @@ pub enum Change {
     RemoveRoute(Route),
     /// Removes an address of ours.
     RemoveAddress(Address),
+}
+
+impl fmt::Display for Change {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Change::AddAddress(Address { interface, address }) => {
+                write!(f, "added address {address} to {interface}")
+            }
+            Change::RemoveAddress(Address { interface, address }) => {
+                write!(f, "removed address {address} from {interface}")
+            }
+            Change::AddRule(Rule { source, table, .. }) => {
+                write!(f, "added rule from {source} to table {table}")
+            }
+            Change::RemoveRule(Rule { source, table, .. }) => {
+                write!(f, "removed rule from {source} to table {table}")
+            }
+            Change::AddRoute(route) => write!(f, "added route {route}"),
+            Change::ReplaceRoute(route) => write!(f, "replaced route {route}"),
+            Change::RemoveRoute(route) => write!(f, "removed route {route}"),
+        }
+    }
+}
+
+impl fmt::Display for Route {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Route { table, destination, metric, target } = self;
+        write!(f, "{destination} ")?;
+        match target {
+            RouteTarget::OnLink { interface } => write!(f, "on {interface}"),
+            RouteTarget::Via { gateway, interface, mtu } => {
+                write!(f, "via {gateway} on {interface}, MTU {mtu}")
+            }
+            RouteTarget::Toward { endpoint, interface, mtu } => {
+                write!(f, "toward {endpoint} on {interface}, MTU {mtu}")
+            }
+            RouteTarget::Unreachable => f.write_str("unreachable"),
+            RouteTarget::Blackhole => f.write_str("blackhole"),
+        }?;
+        write!(f, ", table {table}, metric {metric}")
+    }
 }
 
 /// Changes that turn `current` into `wanted`: what is needed comes first and bottom up (addresses, routes, the rules

@@ -78,9 +78,18 @@ impl MapState {
 
     /// The state once `change` is carried out.
     pub fn apply(&mut self, change: &Change) {
-        for op in change.prepare.iter().chain(&change.cleanup) {
-            self.apply_op(op);
-        }
+        self.prepare(change);
+        self.commit(change);
+    }
+
+    /// The state once `change` is prepared.
+    pub fn prepare(&mut self, change: &Change) {
+        change.prepare.iter().for_each(|op| self.apply_op(op));
+    }
+
+    /// The state once a prepared `change` is in force and cleaned up.
+    pub fn commit(&mut self, change: &Change) {
+        change.cleanup.iter().for_each(|op| self.apply_op(op));
         self.epoch = change.epoch;
     }
 

@@ -284,7 +284,7 @@ impl<'a> Draft<'a> {
     }
 
     fn server(&mut self, group: &ServerGroup, address: ServerAddress) -> Result<(u64, u32), CapacityError> {
-        let identity = server_identity(group, address);
+        let identity = server_identity(&group.name, address);
         let index = self.server_indices.of(identity)?;
         let (reach, via) = match routing::resolve(self.inputs.resources, &group.vpc, address.ip) {
             Path::Local => (REACH_DIRECT, self.direct_hop(address.ip)?),
@@ -509,11 +509,7 @@ fn vip_identity(address: Ipv4Addr, listener: &Listener) -> u64 {
     identity(&[b"vip", &address.octets(), &listener.port.get().to_be_bytes(), b"tcp"])
 }
 
-fn server_identity(group: &ServerGroup, address: ServerAddress) -> u64 {
-    identity(&[
-        b"server",
-        group.name.as_str().as_bytes(),
-        &address.ip.octets(),
-        &address.port.get().to_be_bytes(),
-    ])
+/// What names the element of a server of an L4 group.
+pub fn server_identity(group: &ServerGroupName, address: ServerAddress) -> u64 {
+    identity(&[b"server", group.as_str().as_bytes(), &address.ip.octets(), &address.port.get().to_be_bytes()])
 }

@@ -1,17 +1,20 @@
 //! Model and health → what the L7 engine is told.
 
-use crate::health::Standing;
-use crate::model::{ListenerName, ListenerProtocol, Node, Resources, ServerAddress, ServerGroupName};
+use crate::health::{Standing, Status};
+use crate::model::{
+    Listener, ListenerProtocol, LoadBalancerName, Node, Resources, ServerAddress, ServerGroupName,
+};
 use crate::snapshot::{GroupSnapshot, ListenerSnapshot, Ramp, ServerSnapshot, Snapshot};
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddrV4};
+use std::num::NonZeroU16;
 use std::time::Duration;
 
 /// Numbers that name servers and listeners toward the engine and in its counters. Given once, never again to another.
 #[derive(Clone, Debug, Default)]
 pub struct Ids {
     servers: BTreeMap<(ServerGroupName, ServerAddress), u32>,
-    listeners: BTreeMap<ListenerName, u32>,
+    listeners: BTreeMap<(LoadBalancerName, NonZeroU16), u32>,
 }
 
 impl Ids {
@@ -21,10 +24,10 @@ impl Ids {
         *self.servers.entry((group.clone(), address)).or_insert(next)
     }
 
-    /// The number of a listener.
-    pub fn listener(&mut self, name: &ListenerName) -> u32 {
+    /// The number of a listener, by what makes it one (LR-3): under another name it keeps its sockets.
+    pub fn listener(&mut self, listener: &Listener) -> u32 {
         let next = self.listeners.len() as u32;
-        *self.listeners.entry(name.clone()).or_insert(next)
+        *self.listeners.entry((listener.load_balancer.clone(), listener.port)).or_insert(next)
     }
 }
 
@@ -48,7 +51,7 @@ pub fn snapshot(
             groups.len() as u32 - 1
         });
         listeners.push(ListenerSnapshot {
-            id: ids.listener(&listener.name),
+            id: ids.listener(listener),
             name: listener.name.to_string(),
             addresses: vips.iter().map(|vip| SocketAddrV4::new(*vip, listener.port.get())).collect(),
             group,
@@ -62,13 +65,16 @@ pub fn snapshot(
 }
 
 /// VIPs of a listener on this node, and the sources of its connections to servers.
-fn addresses(
-    node: &Node,
-    resources: &Resources,
-    listener: &crate::model::Listener,
-) -> (Vec<Ipv4Addr>, Vec<Ipv4Addr>) {
-    let Some(balancer) = resources.load_balancers.get(&listener.load_balancer) else { return Default::default() };
-    let served = || balancer.zone_mappings.iter().filter(|mapping| node.zones.iter().any(|zone| zone.zone == mapping.zone));
+fn addresses(node: &Node, resources: &Resources, listener: &Listener) -> (Vec<Ipv4Addr>, Vec<Ipv4Addr>) {
+    let Some(balancer) = resources.load_balancers.get(&listener.load_balancer) else {
+        return Default::default();
+    };
+    let served = || {
+        balancer
+            .zone_mappings
+            .iter()
+            .filter(|mapping| node.zones.iter().any(|zone| zone.zone == mapping.zone))
+    };
     (
         served().map(|mapping| mapping.vip).collect(),
         served().flat_map(|mapping| mapping.local_addresses.iter().copied()).collect(),
@@ -94,9 +100,16 @@ fn group_snapshot(
     GroupSnapshot {
         name: name.to_string(),
         keepalive: group.upstream_keepalive,
-        fail_open: crate::health::is_fail_open(standings),
+        fail_open: is_fail_open(standings),
         servers: servers.collect(),
     }
+}
+
+/// Whether traffic goes to servers of which none is known to be good (SG-93).
+fn is_fail_open(standings: &[Standing]) -> bool {
+    let mut receiving = standings.iter().filter(|standing| standing.receives_new).peekable();
+    receiving.peek().is_some()
+        && receiving.all(|standing| !matches!(standing.status, Status::Normal | Status::Unavailable))
 }
 
 /// Configured durations are at most an hour.
