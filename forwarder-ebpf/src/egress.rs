@@ -70,7 +70,8 @@ pub fn handle(ctx: &TcContext) -> Result<i32, DropReason> {
     gateway.nh_family = AF_INET;
     gateway.__bindgen_anon_1.ipv4_nh = hop.gateway.bits();
     // SAFETY: the structure lives across the call and its size is given.
-    Ok(unsafe { bpf_redirect_neigh(hop.ifindex, &mut gateway, size_of::<bpf_redir_neigh>() as i32, 0) } as i32)
+    Ok(unsafe { bpf_redirect_neigh(hop.ifindex, &mut gateway, size_of::<bpf_redir_neigh>() as i32, 0) }
+        as i32)
 }
 
 /// Hash of the packet's 5-tuple; without ports for fragments and packets with options, so that all of a datagram goes
@@ -84,4 +85,3 @@ fn flow_hash(packet: &Packet, ip: &Ipv4) -> u64 {
     let [source, destination] = ports.unwrap_or_default();
     hash::flow_hash(maps::flow_hash_key(), ip.source, ip.destination, source, destination, ip.protocol)
 }
-

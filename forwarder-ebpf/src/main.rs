@@ -69,7 +69,13 @@ fn try_xdp_ingress(ctx: &XdpContext) -> Result<u32, DropReason> {
             true
         }
         Err(reason) => {
-            warn!(ctx, "tunnel packet refused, reason {}: {:i} -> {:i}", reason as u32, ip.source.get(), ip.destination.get());
+            warn!(
+                ctx,
+                "tunnel packet refused, reason {}: {:i} -> {:i}",
+                reason as u32,
+                ip.source.get(),
+                ip.destination.get()
+            );
             return Err(reason);
         }
     };
@@ -129,7 +135,13 @@ fn try_tc_ingress(ctx: &TcContext) -> Result<i32, DropReason> {
             Ok(TC_ACT_OK as i32)
         }
         Err(reason) => {
-            warn!(ctx, "tunnel packet refused, reason {}: {:i} -> {:i}", reason as u32, ip.source.get(), ip.destination.get());
+            warn!(
+                ctx,
+                "tunnel packet refused, reason {}: {:i} -> {:i}",
+                reason as u32,
+                ip.source.get(),
+                ip.destination.get()
+            );
             Err(reason)
         }
     }

@@ -31,7 +31,8 @@ static VIPS: HashMap<VipKey, u32> = HashMap::with_max_entries(limits::VIPS, 0);
 #[map]
 static VIP: Array<Vip> = Array::with_max_entries(limits::VIPS * COPIES, 0);
 #[map]
-static MAGLEV: Array<[MaglevEntry; limits::MAGLEV_ALLOCATED]> = Array::with_max_entries(limits::MAGLEV_TABLES, 0);
+static MAGLEV: Array<[MaglevEntry; limits::MAGLEV_ALLOCATED]> =
+    Array::with_max_entries(limits::MAGLEV_TABLES, 0);
 #[map]
 static SERVER: Array<Server> = Array::with_max_entries(limits::SERVERS * COPIES, 0);
 #[map]

@@ -157,6 +157,10 @@ fn tunnels(steps: &mut Vec<Step>) {
              dstport 4789 dev {via} nolearning"
         );
         steps.push(Step::new(TR1, line));
+        // An address, if only for the kernel: on a device without one even a loose reverse path filter drops what
+        // came in by another device than its answers take.
+        let own = hop.strip_suffix('2').map(|network| format!("{network}1/30")).expect("hops end in .2");
+        steps.push(Step::new(TR1, format!("ip addr add {own} dev {device}")));
         steps.push(Step::new(TR1, format!("ip link set {device} up")));
         steps.push(Step::new(
             TR1,
