@@ -3,7 +3,8 @@
 use crate::address::Be32;
 use bytemuck::{Pod, Zeroable};
 
-/// Key of the map of accepted tunnels; its value is the index of the next hop whose answers these are.
+/// Key of the map of accepted tunnels; its value is the index of the next hop whose answers these are, or
+/// [`PAIR_ONLY`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Pod, Zeroable)]
 #[repr(C)]
 pub struct TunnelKey {
@@ -17,6 +18,9 @@ pub struct TunnelKey {
 
 /// No VNI on the wire: they have 24 bits.
 pub const ANY_VNI: u32 = u32::MAX;
+
+/// Value of a key with [`ANY_VNI`]: several hops may share the two addresses.
+pub const PAIR_ONLY: u32 = u32::MAX;
 
 /// Data of the route trie's keys: the first 32 bits must match whole, the rest by longest prefix. The value is the
 /// index of a hop group.

@@ -52,6 +52,10 @@ pub fn handle(ctx: &TcContext) -> Result<i32, DropReason> {
     if hop.kind != KIND_VXLAN {
         return Err(DropReason::NoNextHop);
     }
+    // The kernel finds the MAC address, but not the interface; without one it would lose the packet unnamed.
+    if hop.ifindex == 0 {
+        return Err(DropReason::NextHopUnresolved);
+    }
     let length = ctx.len() - IP as u32;
     // SAFETY: the context is valid while the program runs.
     let segment = unsafe { (*ctx.skb.skb).gso_size };

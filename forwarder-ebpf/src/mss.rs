@@ -17,6 +17,7 @@ const ROUNDS: u32 = 10;
 const END: u8 = 0;
 const NOP: u8 = 1;
 const MSS: u8 = 2;
+const MSS_LENGTH: u8 = 4;
 
 /// Lowers the MSS option of a SYN to fit packets of `mtu` bytes; returns the change to the TCP checksum.
 /// A SYN without the option means 536 (RFC 9293), which fits any path we serve.
@@ -36,13 +37,16 @@ pub fn clamp(packet: &Packet, tcp: &Tcp, mtu: u16, change: Change) -> Change {
             END => return change,
             NOP => offset += 1,
             MSS => {
-                // The value may stand at an odd offset: read and written by bytes.
-                let Some(bytes) = packet.read::<[u8; 2]>(OPTIONS + offset + 2) else { return change };
-                if u16::from_be_bytes(bytes) <= limit {
+                // The value may stand at an odd offset: read and written by bytes. The whole option both times: one check
+                // of bounds for the verifier to follow.
+                let Some([_, length, high, low]) = packet.read::<[u8; 4]>(OPTIONS + offset) else { return change };
+                let bytes = [high, low];
+                // Of another length it is no MSS option, and receivers take it for none.
+                if length != MSS_LENGTH || u16::from_be_bytes(bytes) <= limit {
                     return change;
                 }
                 let new = limit.to_be_bytes();
-                if packet.write(OPTIONS + offset + 2, &new).is_none() {
+                if packet.write(OPTIONS + offset, &[MSS, MSS_LENGTH, new[0], new[1]]).is_none() {
                     return change;
                 }
                 return if offset & 1 == 0 {

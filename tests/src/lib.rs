@@ -1,1 +1,9 @@
-//! Test harness.
+//! What the tests of the whole are made of: packets, a loaded datapath to run them through, and what a test needs of the
+//! machine. The network of namespaces is `causeway_lab`.
+
+pub mod difference;
+pub mod forwarder;
+pub mod packet;
+pub mod random;
+pub mod requirement;
+pub mod scenario;

@@ -4,6 +4,7 @@
 //! and is replaced by link update. Before 6.6 a TC program is a clsact filter under a fixed priority and handle, which
 //! outlives the process by itself and is replaced in place.
 
+use super::error::reason;
 use super::pins::PinDirectory;
 use super::{Datapath, DatapathError};
 use crate::model::{ListenerProtocol, Node, Resources};
@@ -199,17 +200,6 @@ impl Datapath {
 /// Whether TC programs attach by link.
 fn has_tcx() -> bool {
     KernelVersion::current().is_ok_and(|version| version >= KernelVersion::new(6, 6, 0))
-}
-
-/// The reasons of a failure, outermost first.
-fn reason(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text = format!("{text}: {error}");
-        cause = error.source();
-    }
-    text
 }
 
 fn attach_xdp(

@@ -71,6 +71,20 @@ pub enum DatapathError {
         /// Why not.
         source: io::Error,
     },
+    /// A program could not be run on a packet.
+    #[error(
+        "run {program} on {bytes} bytes from interface {ifindex}: {reason}; the interface must exist in this network namespace and, for XDP, have the program attached"
+    )]
+    Run {
+        /// The program.
+        program: &'static str,
+        /// The interface's index.
+        ifindex: u32,
+        /// Length of the packet.
+        bytes: usize,
+        /// Why not.
+        reason: String,
+    },
     /// The programs' log could not be opened.
     #[error("open the programs' log: {0}")]
     Log(String),
@@ -97,6 +111,17 @@ impl DatapathError {
         }
         DatapathError::Load(text)
     }
+}
+
+/// The reasons of a failure, outermost first.
+pub(super) fn reason(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
+    }
+    text
 }
 
 /// Whether this process has root's user id.

@@ -12,12 +12,14 @@ mod maps;
 mod object;
 mod pins;
 mod stats;
+mod test_run;
 
 pub use attach::{Attachment, Hook, wanted_attachments};
 pub use error::DatapathError;
 pub use object::OBJECT;
 pub use pins::{Unloaded, unload};
 pub use stats::{Counters, FlowCounts};
+pub use test_run::{Action, Arrival, Run};
 
 use crate::plan::{Change, MapState};
 use aya::{Ebpf, EbpfLoader};

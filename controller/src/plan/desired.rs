@@ -16,7 +16,7 @@ use forwarder_common::limits::{self, HOP_BUCKETS, HOPS_PER_GROUP, MAGLEV_ENTRIES
 use forwarder_common::next_hop::{self, HopGroup, NO_HOP, NextHop};
 use forwarder_common::server::{self, REACH_DIRECT, REACH_NONE, REACH_ROUTED};
 use forwarder_common::settings::Settings;
-use forwarder_common::tunnel::{ANY_VNI, RouteKey, TunnelKey, route_prefix};
+use forwarder_common::tunnel::{ANY_VNI, PAIR_ONLY, RouteKey, TunnelKey, route_prefix};
 use forwarder_common::vip::{self, ADDRESS_ONLY, MaglevEntry, NO_SERVER, Vip, VipKey};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
@@ -241,14 +241,10 @@ impl<'a> Draft<'a> {
             ..link(neighbour, hop.address)
         };
         self.arrays.next_hop.insert(index, element);
-        for vni in [vni, ANY_VNI] {
-            let key = TunnelKey {
-                outer_source: hop.address.into(),
-                outer_destination: zone.tunnel_address.into(),
-                vni,
-            };
-            self.keys.tunnels.entry(key).or_insert(index);
-        }
+        let key =
+            TunnelKey { outer_source: hop.address.into(), outer_destination: zone.tunnel_address.into(), vni };
+        self.keys.tunnels.insert(key, index);
+        self.keys.tunnels.insert(TunnelKey { vni: ANY_VNI, ..key }, PAIR_ONLY);
         Ok((identity, index))
     }
 
@@ -354,6 +350,7 @@ impl<'a> Draft<'a> {
             }
             let keeps = server.state == server::STATE_SERVING
                 && self.inputs.in_use.contains(index)
+                && !self.was_drained(server)
                 && self.way_still_exists(server);
             let element = if keeps {
                 *server
@@ -362,6 +359,16 @@ impl<'a> Draft<'a> {
             };
             self.arrays.server.insert(*index, element);
         }
+    }
+
+    /// Whether a server that left belonged to a group with drains. A drain in progress has a standing, and with it the
+    /// server an element among the wanted ones, so this one's is over (SG-155).
+    fn was_drained(&self, server: &server::Server) -> bool {
+        let Ok(port) = server.port.get().try_into() else { return false };
+        let address = ServerAddress { ip: server.address.address(), port };
+        self.inputs.resources.server_groups.values().any(|group| {
+            group.connection_drain.is_some() && server_identity(group, address) == server.identity
+        })
     }
 
     /// Keeps the next hop of a server that left but has flows; whether there still is one.

@@ -4,7 +4,7 @@ use super::contents::{MapContents, Table};
 use super::diff::{Change, MapOp};
 use forwarder_common::next_hop::{self, HopGroup, NextHop};
 use forwarder_common::server::{self, Server};
-use forwarder_common::tunnel::{ANY_VNI, RouteKey, TunnelKey};
+use forwarder_common::tunnel::{ANY_VNI, PAIR_ONLY, RouteKey, TunnelKey};
 use forwarder_common::vip::{self, ADDRESS_ONLY, NO_SERVER, Vip, VipKey};
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -54,7 +54,7 @@ pub fn dump_contents(contents: &MapContents) -> String {
         line(format!("next hop {index}: {}", hop_value(hop)));
     }
     for (key, index) in &contents.keys.tunnels {
-        line(format!("tunnel {} -> next hop {index}", tunnel(key)));
+        line(format!("tunnel {}", tunnel(key, *index)));
     }
     for address in &contents.keys.local_addresses {
         line(format!("local address {}", address.address()));
@@ -90,8 +90,8 @@ fn op_line(op: &MapOp) -> String {
             format!("insert route {} -> hop group {index}", route(*prefix, key))
         }
         MapOp::RemoveRoute { prefix, key } => format!("remove route {}", route(*prefix, key)),
-        MapOp::InsertTunnel { key, index } => format!("insert tunnel {} -> next hop {index}", tunnel(key)),
-        MapOp::RemoveTunnel { key } => format!("remove tunnel {}", tunnel(key)),
+        MapOp::InsertTunnel { key, index } => format!("insert tunnel {}", tunnel(key, *index)),
+        MapOp::RemoveTunnel { key } => format!("remove tunnel {}", tunnel_key(key)),
         MapOp::InsertLocalAddress { address } => format!("insert local address {}", address.address()),
         MapOp::RemoveLocalAddress { address } => format!("remove local address {}", address.address()),
     }
@@ -164,7 +164,12 @@ fn route(prefix: u32, key: &RouteKey) -> String {
     format!("from {} to {}/{}", key.local.address(), key.destination.address(), prefix - 32)
 }
 
-fn tunnel(key: &TunnelKey) -> String {
+fn tunnel(key: &TunnelKey, index: u32) -> String {
+    let value = if index == PAIR_ONLY { "known".into() } else { format!("next hop {index}") };
+    format!("{} -> {value}", tunnel_key(key))
+}
+
+fn tunnel_key(key: &TunnelKey) -> String {
     let vni = if key.vni == ANY_VNI { "any".into() } else { key.vni.to_string() };
     format!("{} -> {} vni {vni}", key.outer_source.address(), key.outer_destination.address())
 }
