@@ -40,7 +40,8 @@ pub fn start_writer(log: &AccessLog) -> io::Result<Option<(JoinHandle<()>, SyncS
         AccessLog::File(path) => Box::new(OpenOptions::new().append(true).create(true).open(path)?),
     };
     let (sender, receiver) = sync_channel(QUEUE);
-    let thread = std::thread::Builder::new().name("access-log".into()).spawn(move || write_all(sink, &receiver))?;
+    let thread =
+        std::thread::Builder::new().name("access-log".into()).spawn(move || write_all(sink, &receiver))?;
     Ok(Some((thread, sender)))
 }
 
@@ -221,7 +222,11 @@ fn write_line(out: &mut Vec<u8>, clock: &WallClock, subject: &Subject<'_>, recor
     out.extend_from_slice(&clock.text);
     out.push(b'.');
     let ms = clock.millisecond;
-    out.extend_from_slice(&[b'0' + (ms / 100 % 10) as u8, b'0' + (ms / 10 % 10) as u8, b'0' + (ms % 10) as u8]);
+    out.extend_from_slice(&[
+        b'0' + (ms / 100 % 10) as u8,
+        b'0' + (ms / 10 % 10) as u8,
+        b'0' + (ms % 10) as u8,
+    ]);
     out.extend_from_slice(b"Z\",\"listener\":\"");
     escape(out, subject.listener.as_bytes());
     out.extend_from_slice(b"\",\"server_group\":\"");
@@ -307,7 +312,11 @@ fn push_seconds(out: &mut Vec<u8>, ns: u64) {
     let ms = ns / 1_000_000;
     push_number(out, ms / 1000);
     out.push(b'.');
-    out.extend_from_slice(&[b'0' + (ms / 100 % 10) as u8, b'0' + (ms / 10 % 10) as u8, b'0' + (ms % 10) as u8]);
+    out.extend_from_slice(&[
+        b'0' + (ms / 100 % 10) as u8,
+        b'0' + (ms / 10 % 10) as u8,
+        b'0' + (ms % 10) as u8,
+    ]);
 }
 
 /// An address in dotted form.

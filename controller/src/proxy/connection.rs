@@ -34,7 +34,6 @@ pub struct Scratch {
     client: Vec<u8>,
     filled: usize,
     out: Vec<u8>,
-    server: Vec<u8>,
     upload: Vec<u8>,
     request: RequestHead,
     response: ResponseHead,
@@ -42,7 +41,7 @@ pub struct Scratch {
 
 /// A client's connection.
 pub struct Connection {
-    worker: Rc<Worker>,
+    pub(super) worker: Rc<Worker>,
     slot: Rc<Slot>,
     pub(super) client: TcpStream,
     peer: SocketAddrV4,
@@ -97,7 +96,13 @@ impl Drop for ActiveRequest<'_> {
 }
 
 /// Serves `client` until either side is done with the connection.
-pub async fn serve(worker: Rc<Worker>, slot: Rc<Slot>, client: TcpStream, peer: SocketAddrV4, vip: SocketAddrV4) {
+pub async fn serve(
+    worker: Rc<Worker>,
+    slot: Rc<Slot>,
+    client: TcpStream,
+    peer: SocketAddrV4,
+    vip: SocketAddrV4,
+) {
     let _open = OpenConnection::new(slot.target().counters.clone());
     let mut peer_text = Vec::with_capacity(15);
     push_address(&mut peer_text, *peer.ip());
@@ -269,7 +274,7 @@ impl Connection {
         progress: &Progress,
         record: &mut Record,
     ) -> Result<Complete, Failure> {
-        let Scratch { client, filled, out, server: server_buffer, upload, request, response } = scratch;
+        let Scratch { client, filled, out, upload, request, response } = scratch;
         let (head_bytes, body) = client[..*filled].split_at(head);
         let method = request.method.of(head_bytes);
         let mut avoid = None;
@@ -319,7 +324,7 @@ impl Connection {
                 to_head: method == b"HEAD",
                 progress,
             };
-            let result = exchange.run(Buffers { out, server: server_buffer, upload, response }).await;
+            let result = exchange.run(Buffers { out, upload, response }).await;
             drop(active);
             match result {
                 Ok(complete) => {

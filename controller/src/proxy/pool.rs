@@ -50,7 +50,9 @@ impl Pool {
     /// Closes connections that the server closed or that were idle too long.
     pub fn sweep(&self) {
         let now = reactor::now();
-        self.idle.borrow_mut().retain(|idle| now.saturating_sub(idle.since) < IDLE_NS && idle.stream.is_quiet());
+        self.idle
+            .borrow_mut()
+            .retain(|idle| now.saturating_sub(idle.since) < IDLE_NS && idle.stream.is_quiet());
     }
 
     /// Closes connections from addresses other than `locals`.

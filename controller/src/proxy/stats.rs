@@ -110,7 +110,10 @@ fn add_column<T: Default>(columns: &Mutex<BTreeMap<u32, Vec<Arc<T>>>>, id: u32) 
     column
 }
 
-fn totals<T, S>(columns: &Mutex<BTreeMap<u32, Vec<Arc<T>>>>, sum: impl Fn(&[Arc<T>]) -> S) -> BTreeMap<u32, S> {
+fn totals<T, S>(
+    columns: &Mutex<BTreeMap<u32, Vec<Arc<T>>>>,
+    sum: impl Fn(&[Arc<T>]) -> S,
+) -> BTreeMap<u32, S> {
     let columns = columns.lock().unwrap_or_else(PoisonError::into_inner);
     columns.iter().map(|(id, columns)| (*id, sum(columns))).collect()
 }

@@ -1,12 +1,13 @@
 //! One worker thread: takes snapshots into force, and holds what its connections share.
 
+use super::PublishError;
 use super::access_log::{LogBatch, Record, Subject};
 use super::connection::Scratch;
+use super::exchange::BODY_BYTES;
 use super::listener::accept_all;
 use super::reactor::{self, TcpListener, Timer};
 use super::stats::Stats;
 use super::target::{Columns, Target};
-use super::PublishError;
 use crate::snapshot::Snapshot;
 use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, HashSet};
@@ -20,6 +21,8 @@ use tokio::sync::{Notify, oneshot};
 
 /// Spare request storages kept; more are freed after a burst.
 const SCRATCHES_MAX: usize = 128;
+/// Spare body buffers kept.
+const BUFFERS_MAX: usize = 32;
 /// Longest a log line waits for its batch, nanoseconds.
 const LOG_FLUSH_NS: u64 = 100_000_000;
 /// How often idle server connections are looked through, nanoseconds.
@@ -61,6 +64,7 @@ impl Slot {
 /// What a worker's connections share.
 pub struct Worker {
     scratches: RefCell<Vec<Box<Scratch>>>,
+    buffers: RefCell<Vec<Vec<u8>>>,
     log: RefCell<LogBatch>,
     log_timer: Timer,
     columns: RefCell<Columns>,
@@ -90,6 +94,7 @@ pub async fn work(
 ) {
     let worker = Rc::new(Worker {
         scratches: RefCell::default(),
+        buffers: RefCell::default(),
         log: RefCell::new(LogBatch::new(log, stats.clone())),
         log_timer: Timer::new(),
         columns: RefCell::new(Columns::new(stats)),
@@ -145,6 +150,19 @@ impl Worker {
         }
     }
 
+    /// [`BODY_BYTES`] to read into: the buffer given back last, which is the one in the cache.
+    pub fn take_buffer(&self) -> Vec<u8> {
+        self.buffers.borrow_mut().pop().unwrap_or_else(|| vec![0; BODY_BYTES])
+    }
+
+    /// Gives a buffer back.
+    pub fn put_buffer(&self, buffer: Vec<u8>) {
+        let mut buffers = self.buffers.borrow_mut();
+        if buffers.len() < BUFFERS_MAX {
+            buffers.push(buffer);
+        }
+    }
+
     /// Writes a request's log line.
     pub fn log(&self, subject: &Subject<'_>, record: &Record, now: u64) {
         if self.log.borrow_mut().push(subject, record, now) {
@@ -179,9 +197,13 @@ impl Worker {
             let slot = self.slots.borrow().get(&listener.id).cloned();
             for address in &listener.addresses {
                 let bound = slot.as_ref().is_some_and(|slot| slot.bound.borrow().contains(address));
-                let arrives = fresh.get(&listener.id).is_some_and(|all| all.iter().any(|(new, _)| new == address));
+                let arrives =
+                    fresh.get(&listener.id).is_some_and(|all| all.iter().any(|(new, _)| new == address));
                 if !bound && !arrives {
-                    return Err(PublishError::NoSocket { listener: listener.name.clone(), address: *address });
+                    return Err(PublishError::NoSocket {
+                        listener: listener.name.clone(),
+                        address: *address,
+                    });
                 }
             }
             let previous = slot.as_ref().map(|slot| slot.target());

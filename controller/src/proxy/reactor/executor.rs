@@ -131,13 +131,14 @@ impl Executor {
 
     fn run(&self, id: TaskId) {
         let slot = id.slot as usize;
-        let taken = self.tasks.borrow_mut().get_mut(slot).filter(|task| task.generation == id.generation).and_then(
-            |task| {
-                // Before the poll: a wake-up during it must queue the task again.
-                task.handle.queued.store(false, Ordering::Release);
-                Some((task.future.take()?, task.waker.clone()))
-            },
-        );
+        let taken =
+            self.tasks.borrow_mut().get_mut(slot).filter(|task| task.generation == id.generation).and_then(
+                |task| {
+                    // Before the poll: a wake-up during it must queue the task again.
+                    task.handle.queued.store(false, Ordering::Release);
+                    Some((task.future.take()?, task.waker.clone()))
+                },
+            );
         let Some((mut future, waker)) = taken else { return };
         if future.as_mut().poll(&mut Context::from_waker(&waker)).is_pending() {
             self.tasks.borrow_mut()[slot].future = Some(future);

@@ -99,10 +99,8 @@ pub fn run<F: Future<Output = ()> + 'static>(main: F) -> io::Result<()> {
             executor.wake_all();
         }
         let timeout = if executor.has_ready() { Some(0) } else { core.wheel.borrow().next(core.now.get()) };
-        let timeout = timeout.map(|ns| Timespec {
-            tv_sec: (ns / 1_000_000_000) as i64,
-            tv_nsec: (ns % 1_000_000_000) as i64,
-        });
+        let timeout = timeout
+            .map(|ns| Timespec { tv_sec: (ns / 1_000_000_000) as i64, tv_nsec: (ns % 1_000_000_000) as i64 });
         events.clear();
         match epoll::wait(&core.epoll, rustix::buffer::spare_capacity(&mut events), timeout.as_ref()) {
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
@@ -180,7 +178,7 @@ impl Timer {
     }
 
     /// Ready at and after the deadline.
-    pub fn poll_expired(&self, cx: &Context<'_>) -> Poll<()> {
+    pub fn poll_expired(&self, cx: &mut Context<'_>) -> Poll<()> {
         if self.core.wheel.borrow_mut().poll(self.key, self.core.now.get(), cx.waker()) {
             Poll::Ready(())
         } else {

@@ -117,7 +117,8 @@ impl Wheel {
         if self.armed == 0 {
             return None;
         }
-        let ahead = (1..=BUCKETS).find(|ahead| !self.buckets[((self.tick + ahead) % BUCKETS) as usize].is_empty())?;
+        let ahead =
+            (1..=BUCKETS).find(|ahead| !self.buckets[((self.tick + ahead) % BUCKETS) as usize].is_empty())?;
         Some(((self.tick + ahead) * TICK_NS).saturating_sub(now))
     }
 
