@@ -12,6 +12,7 @@ use super::stats::{ListenerColumn, ServerColumn, count_response};
 use super::target::{Server, Target};
 use super::upstream::{self, CONNECT_NS};
 use super::worker::{Slot, Worker};
+use std::cell::Cell;
 use std::future::{Future, poll_fn};
 use std::io::{self, IoSlice};
 use std::net::{Ipv4Addr, SocketAddrV4};
@@ -385,21 +386,19 @@ impl Connection {
         let method = scratch.request.method.of(&scratch.client);
         let body = write_answer(&mut scratch.out, status, keep_alive, method == b"HEAD");
         self.timer.set_after(LINGER_NS);
+        let sent = Cell::new(0);
         let mut bytes = [IoSlice::new(&scratch.out)];
-        let mut writing = pin!(write_all(&self.client, &mut bytes));
+        let mut writing = pin!(write_all(&self.client, &mut bytes, |written| sent.set(sent.get() + written)));
         let written = poll_fn(|cx| match writing.as_mut().poll(cx) {
             Poll::Ready(result) => Poll::Ready(result),
             Poll::Pending => self.timer.poll_expired(cx).map(|()| Err(io::ErrorKind::TimedOut.into())),
         })
         .await;
         // A client that is gone does not read its answer; the log line says what it would have been.
-        match written {
-            Ok(written) => {
-                record.body_bytes_sent = body as u64;
-                written
-            }
-            Err(_) => 0,
+        if written.is_ok() {
+            record.body_bytes_sent = body as u64;
         }
+        sent.get()
     }
 
     /// Counts the request and writes its log line. The head is the first `head` bytes of the client's.

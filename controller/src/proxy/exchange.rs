@@ -197,9 +197,7 @@ impl Exchange<'_> {
 
     /// Sends a request without body. A failed write is left for the reader to find: the server may have answered.
     async fn send_head(&self, head: &[u8]) {
-        if self.write_to_server(&mut [IoSlice::new(head)]).await.is_ok() {
-            self.progress.sent.set(true);
-        }
+        let _ = self.write_to_server(&mut [IoSlice::new(head)]).await;
         self.progress.uploaded.set(true);
     }
 
@@ -214,7 +212,6 @@ impl Exchange<'_> {
         if self.write_to_server(&mut [IoSlice::new(head), IoSlice::new(&self.body[..first])]).await.is_err() {
             return Ok(());
         }
-        progress.sent.set(true);
         let mut loan = Loan::new(&self.connection.worker);
         while !decoder.is_done() {
             progress.upload_waits.set(Side::Client);
@@ -243,17 +240,19 @@ impl Exchange<'_> {
     }
 
     async fn write_to_server(&self, buffers: &mut [IoSlice<'_>]) -> io::Result<()> {
-        let written = write_all(self.stream, buffers).await?;
-        self.server.counters.bytes_sent.add(written);
-        Ok(())
+        write_all(self.stream, buffers, |written| {
+            self.progress.sent.set(true);
+            self.server.counters.bytes_sent.add(written);
+        })
+        .await
     }
 
     async fn write_to_client(&self, bytes: &[u8]) -> Result<(), Failure> {
         let progress = self.progress;
         progress.response_waits.set(Side::Client);
-        let written = write_all(&self.connection.client, &mut [IoSlice::new(bytes)]).await;
-        let written = written.map_err(|_| Failure::ClientGone)?;
-        progress.bytes_sent.set(progress.bytes_sent.get() + written);
+        let count = |written| progress.bytes_sent.set(progress.bytes_sent.get() + written);
+        let written = write_all(&self.connection.client, &mut [IoSlice::new(bytes)], count).await;
+        written.map_err(|_| Failure::ClientGone)?;
         progress.response_waits.set(Side::Server);
         Ok(())
     }
@@ -461,9 +460,13 @@ impl Drop for Loan<'_> {
     }
 }
 
-/// Writes everything; returns how much that was.
-pub async fn write_all(stream: &TcpStream, mut buffers: &mut [IoSlice<'_>]) -> io::Result<u64> {
-    let mut total = 0;
+/// Writes everything, telling `on_progress` of every step's bytes, so that they are known also if a later one fails.
+pub async fn write_all(
+    stream: &TcpStream,
+    mut buffers: &mut [IoSlice<'_>],
+    mut on_progress: impl FnMut(u64),
+) -> io::Result<()> {
+    // Leaves empty buffers at the front out.
     IoSlice::advance_slices(&mut buffers, 0);
     while let Some(first) = buffers.first() {
         let written = if buffers.len() == 1 {
@@ -471,8 +474,8 @@ pub async fn write_all(stream: &TcpStream, mut buffers: &mut [IoSlice<'_>]) -> i
         } else {
             poll_fn(|cx| stream.poll_write_vectored(cx, buffers)).await?
         };
-        total += written as u64;
+        on_progress(written as u64);
         IoSlice::advance_slices(&mut buffers, written);
     }
-    Ok(total)
+    Ok(())
 }

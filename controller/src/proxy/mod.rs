@@ -15,6 +15,11 @@
 //! Invariants: nothing on the request path is shared between threads but counters that one thread writes; no body is
 //! held whole; a request keeps the target it began with, so snapshots disturb none; a connection to a server is used
 //! again only after a complete, unambiguous response to a complete request.
+//!
+//! Choices a user can notice: a client that closes its sending side after a request counts as gone (as in nginx), and
+//! its request is cancelled. The request timeout bounds a request's head absolutely, a body only between its bytes.
+//! Chunk framing is checked and passed on as it came, extensions and trailers included. A response that arrives before
+//! the request is complete closes the client's connection after it.
 
 pub mod access_log;
 mod answer;

@@ -63,6 +63,7 @@ impl Slot {
 
 /// What a worker's connections share.
 pub struct Worker {
+    #[expect(clippy::vec_box, reason = "they move into connections, whose futures would grow by their size")]
     scratches: RefCell<Vec<Box<Scratch>>>,
     buffers: RefCell<Vec<Vec<u8>>>,
     log: RefCell<LogBatch>,
@@ -257,15 +258,16 @@ impl Worker {
             slot.close();
         }
         reactor::wake_all();
-        if self.connections.get() == 0 {
-            return;
-        }
         let timer = Timer::new();
-        timer.set_after(u64::try_from(deadline.as_nanos()).unwrap_or(u64::MAX / 2));
-        tokio::select! {
-            () = self.all_closed.notified() => {}
-            () = timer.expired() => {
-                log::warn!("{} client connections cut at the shutdown deadline", self.connections.get());
+        timer.set_after(u64::try_from(deadline.as_nanos()).unwrap_or(u64::MAX));
+        // In a loop: the notification may be of an earlier moment without connections.
+        while self.connections.get() > 0 {
+            tokio::select! {
+                () = self.all_closed.notified() => {}
+                () = timer.expired() => {
+                    log::warn!("{} client connections cut at the shutdown deadline", self.connections.get());
+                    return;
+                }
             }
         }
     }
