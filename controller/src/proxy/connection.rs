@@ -282,8 +282,8 @@ impl Connection {
         let mut failure = Failure::NoServer;
         for attempt in 0..2 {
             let Some(index) = target.pick(self.timer.now(), avoid) else { return Err(failure) };
-            if avoid == Some(index) && failure != Failure::Died {
-                // It has just refused; asking again at once changes nothing.
+            if avoid == Some(index) && matches!(failure, Failure::Refused | Failure::ConnectTimeout) {
+                // Asking the only server again at once changes nothing.
                 return Err(failure);
             }
             let server = &target.servers[index];
@@ -357,7 +357,7 @@ impl Connection {
         let mut connecting = pin!(upstream::connect(local, server.address));
         let result = poll_fn(|cx| {
             if let Poll::Ready(result) = connecting.as_mut().poll(cx) {
-                return Poll::Ready(result.map_err(|_| Failure::Refused));
+                return Poll::Ready(result.map_err(|error| upstream_failure(&error)));
             }
             if self.client.poll_hung_up(cx).is_ready() {
                 return Poll::Ready(Err(Failure::ClientGone));
@@ -371,7 +371,7 @@ impl Connection {
                 Ok((stream, local))
             }
             Err(failure) => {
-                if failure != Failure::ClientGone {
+                if matches!(failure, Failure::Refused | Failure::ConnectTimeout) {
                     server.counters.connect_failures.add(1);
                 }
                 Err(failure)
@@ -474,6 +474,13 @@ impl Scratch {
     }
 }
 
+/// Whether a connection failed for the server or for want of something on this host.
+fn upstream_failure(error: &io::Error) -> Failure {
+    let ours =
+        matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM));
+    if ours || error.kind() == io::ErrorKind::AddrNotAvailable { Failure::NoLocal } else { Failure::Refused }
+}
+
 const CLIENT_CLOSED: &str = "client closed before the request was complete";
 
 /// Whether a request that died on a reused connection may be sent again: nothing of it was sent, or sending it twice
@@ -496,6 +503,7 @@ fn blame(failure: Failure, started: bool) -> (u16, ErrorSource, &'static str) {
         Failure::RequestBody(refusal) => (400, Client, refusal_text(refusal)),
         Failure::NoServer => (503, Us, "no server to forward to"),
         Failure::Refused => (502, Server, "connection refused or unreachable"),
+        Failure::NoLocal => (502, Us, "no local address, port or descriptor for a connection"),
         Failure::ConnectTimeout => (504, Server, "no connection within the connect timeout"),
         Failure::Died => (502, Server, "connection lost before the response"),
         Failure::Response(_) if started => (500, Server, "malformed response body"),

@@ -33,6 +33,8 @@ pub enum Failure {
     NoServer,
     /// The server refused the connection, or a route to it is missing.
     Refused,
+    /// No local address, port or descriptor could be had for a connection.
+    NoLocal,
     /// The connection was not established in time.
     ConnectTimeout,
     /// The connection ended before any byte of a response.

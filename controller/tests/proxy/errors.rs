@@ -75,6 +75,23 @@ fn answers_502_when_every_server_refuses() {
 }
 
 #[test]
+fn blames_itself_when_a_local_address_is_missing_and_goes_on_with_the_next() {
+    let server = Server::named("x");
+    let balancer = Balancer::with(&[server.address], 1, |snapshot| {
+        snapshot.listeners[0].local_addresses =
+            vec!["192.0.2.1".parse().unwrap(), "127.0.0.1".parse().unwrap()];
+    });
+    assert_eq!(balancer.get("/").text(), "x");
+    let balancer = Balancer::with(&[server.address], 1, |snapshot| {
+        snapshot.listeners[0].local_addresses = vec!["192.0.2.1".parse().unwrap()];
+    });
+    assert_eq!(balancer.get("/").status, 502);
+    let stats = balancer.stats.clone();
+    assert_eq!(balancer.into_log()[0]["error_source"], "us");
+    assert_eq!(stats.servers()[&1].connect_failures, 0);
+}
+
+#[test]
 fn a_refusing_server_costs_no_request() {
     let good = Server::named("good");
     let balancer = Balancer::new(&[refusing(), good.address]);
