@@ -109,6 +109,10 @@ pub async fn work(
         match commands.recv().await {
             Some(Command::Publish { bytes, sockets, done }) => {
                 let result = worker.take_into_force(&bytes, sockets);
+                // In force means also that what left is closed: accepting tasks are woken behind this one after the
+                // first turn, and have dropped their sockets after the second.
+                reactor::next_turn().await;
+                reactor::next_turn().await;
                 // A controller that no longer waits has its answer in the next publish.
                 let _ = done.send(result);
             }

@@ -158,6 +158,19 @@ pub fn wake_all() {
     current().wake_all.set(true);
 }
 
+/// Lets every other ready task run once.
+pub async fn next_turn() {
+    let mut yielded = false;
+    poll_fn(|cx| {
+        if std::mem::replace(&mut yielded, true) {
+            return Poll::Ready(());
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
+}
+
 /// CLOCK_MONOTONIC in nanoseconds, as of this turn's beginning.
 pub fn now() -> u64 {
     current().now.get()
