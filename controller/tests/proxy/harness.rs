@@ -23,7 +23,16 @@ pub struct Balancer {
     pub snapshot: Snapshot,
     pub address: SocketAddrV4,
     sequence: u64,
-    log: std::path::PathBuf,
+    log: LogFile,
+}
+
+/// Removed with the balancer.
+struct LogFile(std::path::PathBuf);
+
+impl Drop for LogFile {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
+    }
 }
 
 static NUMBER: AtomicU32 = AtomicU32::new(0);
@@ -59,7 +68,7 @@ impl Balancer {
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let log = std::env::temp_dir().join(format!("causeway-proxy-{}-{number}.log", std::process::id()));
         let engine = Engine::start(workers, &AccessLog::File(log.clone()), &stats).unwrap();
-        let mut balancer = Balancer { engine, stats, snapshot, address, sequence: 0, log };
+        let mut balancer = Balancer { engine, stats, snapshot, address, sequence: 0, log: LogFile(log) };
         balancer.publish_with(sockets.into_iter().map(|socket| (1, socket)).collect()).unwrap();
         balancer
     }
@@ -89,8 +98,7 @@ impl Balancer {
     /// Ends the engine and returns its log.
     pub fn into_log(self) -> Vec<serde_json::Value> {
         self.engine.shutdown(PATIENCE);
-        let text = std::fs::read_to_string(&self.log).unwrap();
-        std::fs::remove_file(&self.log).unwrap();
+        let text = std::fs::read_to_string(&self.log.0).unwrap();
         text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
     }
 }
