@@ -33,18 +33,18 @@ const ROOM: u64 = BPF_F_ADJ_ROOM_FIXED_GSO as u64
 #[inline(always)]
 pub fn handle(ctx: &TcContext) -> Result<i32, DropReason> {
     if packet::protocol(ctx) != ETHERTYPE_IPV4 {
-        return Ok(TC_ACT_OK as i32);
+        return Ok(TC_ACT_OK);
     }
     let packet = Packet::of_tc(ctx);
     let Some(ip) = packet.read::<Ipv4>(IP) else {
-        return Ok(TC_ACT_OK as i32);
+        return Ok(TC_ACT_OK);
     };
     let epoch = maps::epoch();
     let Some(group) = maps::route(ip.source, ip.destination, epoch) else {
-        return Ok(TC_ACT_OK as i32);
+        return Ok(TC_ACT_OK);
     };
     if group.identity == 0 {
-        return Ok(TC_ACT_OK as i32);
+        return Ok(TC_ACT_OK);
     }
     let flow_hash = flow_hash(&packet, &ip);
     let index = group.pick(flow_hash).ok_or(DropReason::NoNextHop)?;

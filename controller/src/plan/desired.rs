@@ -241,8 +241,11 @@ impl<'a> Draft<'a> {
             ..link(neighbour, hop.address)
         };
         self.arrays.next_hop.insert(index, element);
-        let key =
-            TunnelKey { outer_source: hop.address.into(), outer_destination: zone.tunnel_address.into(), vni };
+        let key = TunnelKey {
+            outer_source: hop.address.into(),
+            outer_destination: zone.tunnel_address.into(),
+            vni,
+        };
         self.keys.tunnels.insert(key, index);
         self.keys.tunnels.insert(TunnelKey { vni: ANY_VNI, ..key }, PAIR_ONLY);
         Ok((identity, index))

@@ -30,10 +30,13 @@ const BATCH_BYTES: usize = 32 * 1024;
 /// Batches waiting for the writer, at most 8 MB.
 const QUEUE: usize = 256;
 
+/// The writer's thread, and what workers send their batches to.
+pub type Writer = (JoinHandle<()>, SyncSender<Vec<u8>>);
+
 /// Starts the writer: its thread, and what workers send to. The thread ends when every sender is gone.
 ///
 /// Errors: the file cannot be opened for appending.
-pub fn start_writer(log: &AccessLog) -> io::Result<Option<(JoinHandle<()>, SyncSender<Vec<u8>>)>> {
+pub fn start_writer(log: &AccessLog) -> io::Result<Option<Writer>> {
     let sink: Box<dyn Write + Send> = match log {
         AccessLog::Off => return Ok(None),
         AccessLog::Stdout => Box::new(io::stdout()),
@@ -100,8 +103,9 @@ pub struct Record {
     pub body_bytes_sent: u64,
 }
 
-/// What a line says about the request and where it came in.
+/// What a line says about the request and where it came in; text as received, empty for `-`.
 #[derive(Clone, Copy, Debug)]
+#[expect(missing_docs, reason = "the fields are named as in the line")]
 pub struct Subject<'a> {
     pub listener: &'a str,
     pub group: &'a str,
@@ -128,6 +132,7 @@ pub struct LogBatch {
 }
 
 impl LogBatch {
+    /// An empty batch; without `sender` every line is left out.
     pub fn new(sender: Option<SyncSender<Vec<u8>>>, stats: Arc<Stats>) -> LogBatch {
         LogBatch { buffer: Vec::new(), lines: 0, sender, stats, clock: WallClock::default() }
     }

@@ -12,6 +12,7 @@ use super::stats::{ListenerColumn, ServerColumn, count_response};
 use super::target::{Server, Target};
 use super::upstream::{self, CONNECT_NS};
 use super::worker::{Slot, Worker};
+use std::cell::Cell;
 use std::future::{Future, poll_fn};
 use std::io::{self, IoSlice};
 use std::net::{Ipv4Addr, SocketAddrV4};
@@ -34,7 +35,6 @@ pub struct Scratch {
     client: Vec<u8>,
     filled: usize,
     out: Vec<u8>,
-    server: Vec<u8>,
     upload: Vec<u8>,
     request: RequestHead,
     response: ResponseHead,
@@ -42,7 +42,7 @@ pub struct Scratch {
 
 /// A client's connection.
 pub struct Connection {
-    worker: Rc<Worker>,
+    pub(super) worker: Rc<Worker>,
     slot: Rc<Slot>,
     pub(super) client: TcpStream,
     peer: SocketAddrV4,
@@ -275,15 +275,15 @@ impl Connection {
         progress: &Progress,
         record: &mut Record,
     ) -> Result<Complete, Failure> {
-        let Scratch { client, filled, out, server: server_buffer, upload, request, response } = scratch;
+        let Scratch { client, filled, out, upload, request, response } = scratch;
         let (head_bytes, body) = client[..*filled].split_at(head);
         let method = request.method.of(head_bytes);
         let mut avoid = None;
         let mut failure = Failure::NoServer;
         for attempt in 0..2 {
             let Some(index) = target.pick(self.timer.now(), avoid) else { return Err(failure) };
-            if avoid == Some(index) && failure != Failure::Died {
-                // It has just refused; asking again at once changes nothing.
+            if avoid == Some(index) && matches!(failure, Failure::Refused | Failure::ConnectTimeout) {
+                // Asking the only server again at once changes nothing.
                 return Err(failure);
             }
             let server = &target.servers[index];
@@ -325,7 +325,7 @@ impl Connection {
                 to_head: method == b"HEAD",
                 progress,
             };
-            let result = exchange.run(Buffers { out, server: server_buffer, upload, response }).await;
+            let result = exchange.run(Buffers { out, upload, response }).await;
             drop(active);
             match result {
                 Ok(complete) => {
@@ -357,7 +357,7 @@ impl Connection {
         let mut connecting = pin!(upstream::connect(local, server.address));
         let result = poll_fn(|cx| {
             if let Poll::Ready(result) = connecting.as_mut().poll(cx) {
-                return Poll::Ready(result.map_err(|_| Failure::Refused));
+                return Poll::Ready(result.map_err(|error| upstream_failure(&error)));
             }
             if self.client.poll_hung_up(cx).is_ready() {
                 return Poll::Ready(Err(Failure::ClientGone));
@@ -371,7 +371,7 @@ impl Connection {
                 Ok((stream, local))
             }
             Err(failure) => {
-                if failure != Failure::ClientGone {
+                if matches!(failure, Failure::Refused | Failure::ConnectTimeout) {
                     server.counters.connect_failures.add(1);
                 }
                 Err(failure)
@@ -386,21 +386,19 @@ impl Connection {
         let method = scratch.request.method.of(&scratch.client);
         let body = write_answer(&mut scratch.out, status, keep_alive, method == b"HEAD");
         self.timer.set_after(LINGER_NS);
+        let sent = Cell::new(0);
         let mut bytes = [IoSlice::new(&scratch.out)];
-        let mut writing = pin!(write_all(&self.client, &mut bytes));
+        let mut writing = pin!(write_all(&self.client, &mut bytes, |written| sent.set(sent.get() + written)));
         let written = poll_fn(|cx| match writing.as_mut().poll(cx) {
             Poll::Ready(result) => Poll::Ready(result),
             Poll::Pending => self.timer.poll_expired(cx).map(|()| Err(io::ErrorKind::TimedOut.into())),
         })
         .await;
         // A client that is gone does not read its answer; the log line says what it would have been.
-        match written {
-            Ok(written) => {
-                record.body_bytes_sent = body as u64;
-                written
-            }
-            Err(_) => 0,
+        if written.is_ok() {
+            record.body_bytes_sent = body as u64;
         }
+        sent.get()
     }
 
     /// Counts the request and writes its log line. The head is the first `head` bytes of the client's.
@@ -476,6 +474,13 @@ impl Scratch {
     }
 }
 
+/// Whether a connection failed for the server or for want of something on this host.
+fn upstream_failure(error: &io::Error) -> Failure {
+    let ours =
+        matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM));
+    if ours || error.kind() == io::ErrorKind::AddrNotAvailable { Failure::NoLocal } else { Failure::Refused }
+}
+
 const CLIENT_CLOSED: &str = "client closed before the request was complete";
 
 /// Whether a request that died on a reused connection may be sent again: nothing of it was sent, or sending it twice
@@ -498,6 +503,7 @@ fn blame(failure: Failure, started: bool) -> (u16, ErrorSource, &'static str) {
         Failure::RequestBody(refusal) => (400, Client, refusal_text(refusal)),
         Failure::NoServer => (503, Us, "no server to forward to"),
         Failure::Refused => (502, Server, "connection refused or unreachable"),
+        Failure::NoLocal => (502, Us, "no local address, port or descriptor for a connection"),
         Failure::ConnectTimeout => (504, Server, "no connection within the connect timeout"),
         Failure::Died => (502, Server, "connection lost before the response"),
         Failure::Response(_) if started => (500, Server, "malformed response body"),

@@ -7,14 +7,15 @@ use super::http1::rewrite::{ToClient, write_response};
 use super::http1::{Framing, HEAD_LIMIT, Refusal, Version};
 use super::reactor::TcpStream;
 use super::target::{Server, Target};
+use super::worker::Worker;
 use std::cell::Cell;
 use std::future::{Future, poll_fn};
 use std::io::{self, IoSlice};
 use std::pin::pin;
-use std::task::Poll;
+use std::task::{Poll, ready};
 
 /// Bytes read from a server, or of a request body from a client, at a time.
-pub const BODY_BYTES: usize = 128 * 1024;
+pub const BODY_BYTES: usize = 64 * 1024;
 /// Room before a response, so that the head for the client, at most this much longer, can be put right before the body
 /// bytes that came with the server's head, and both leave in one write.
 const HEADROOM: usize = 64;
@@ -32,6 +33,8 @@ pub enum Failure {
     NoServer,
     /// The server refused the connection, or a route to it is missing.
     Refused,
+    /// No local address, port or descriptor could be had for a connection.
+    NoLocal,
     /// The connection was not established in time.
     ConnectTimeout,
     /// The connection ended before any byte of a response.
@@ -107,9 +110,7 @@ pub struct Complete {
 pub struct Buffers<'a> {
     /// The request head for the server.
     pub out: &'a mut Vec<u8>,
-    /// Responses, head and body.
-    pub server: &'a mut Vec<u8>,
-    /// Request bodies beyond what came with the head; after the exchange, bytes of the next request.
+    /// Bytes of the next request that were read with the end of this one's body.
     pub upload: &'a mut Vec<u8>,
     pub response: &'a mut ResponseHead,
 }
@@ -132,7 +133,7 @@ impl Exchange<'_> {
     /// Sends the request in `buffers.out` and its body, and passes the response on. On return `buffers.upload` holds
     /// bytes of the next request, if any were read beyond `body`.
     pub async fn run(&self, buffers: Buffers<'_>) -> Result<Complete, Failure> {
-        let Buffers { out, server, upload, response } = buffers;
+        let Buffers { out, upload, response } = buffers;
         self.set_deadline();
         let mut head_out = std::mem::take(out);
         let mut reply = Vec::new();
@@ -141,13 +142,13 @@ impl Exchange<'_> {
                 self.send_head(&head_out).await;
                 // The request's head is sent and a retry writes it anew, so its storage serves the response's head.
                 head_out.clear();
-                self.respond(server, &mut head_out, response).await
+                self.respond(&mut head_out, response).await
             };
             let mut respond = pin!(respond);
             self.guarded(|cx| respond.as_mut().poll(cx)).await
         } else {
             let mut sending = pin!(self.upload(&head_out, upload));
-            let mut respond = pin!(self.respond(server, &mut reply, response));
+            let mut respond = pin!(self.respond(&mut reply, response));
             let mut sent = false;
             self.guarded(|cx| {
                 if !sent && let Poll::Ready(result) = sending.as_mut().poll(cx) {
@@ -198,62 +199,62 @@ impl Exchange<'_> {
 
     /// Sends a request without body. A failed write is left for the reader to find: the server may have answered.
     async fn send_head(&self, head: &[u8]) {
-        if self.write_to_server(&mut [IoSlice::new(head)]).await.is_ok() {
-            self.progress.sent.set(true);
-        }
+        let _ = self.write_to_server(&mut [IoSlice::new(head)]).await;
         self.progress.uploaded.set(true);
     }
 
-    /// Sends `head` and the body, leaving what follows the body in `buffer`.
-    async fn upload(&self, head: &[u8], buffer: &mut Vec<u8>) -> Result<(), Failure> {
+    /// Sends `head` and the body, leaving what follows the body in `surplus`.
+    async fn upload(&self, head: &[u8], surplus: &mut Vec<u8>) -> Result<(), Failure> {
         let progress = self.progress;
         let mut decoder = BodyDecoder::new(self.request.framing);
         let first = decoder.consume(self.body).map_err(Failure::RequestBody)?;
         progress.body_first.set(first as u64);
         progress.upload_waits.set(Side::Server);
-        buffer.clear();
+        surplus.clear();
         if self.write_to_server(&mut [IoSlice::new(head), IoSlice::new(&self.body[..first])]).await.is_err() {
             return Ok(());
         }
-        progress.sent.set(true);
-        let mut read = 0;
-        let mut used = 0;
+        let mut loan = Loan::new(&self.connection.worker);
         while !decoder.is_done() {
-            make_room(buffer);
             progress.upload_waits.set(Side::Client);
-            read = poll_fn(|cx| self.connection.client.poll_read(cx, buffer))
-                .await
-                .map_err(|_| Failure::ClientGone)?;
+            let client = &self.connection.client;
+            poll_fn(|cx| client.poll_readable(cx)).await;
+            let bytes = loan.bytes();
+            let read = poll_fn(|cx| client.poll_read(cx, bytes)).await.map_err(|_| Failure::ClientGone)?;
             if read == 0 {
                 return Err(Failure::ClientGone);
             }
-            used = decoder.consume(&buffer[..read]).map_err(Failure::RequestBody)?;
+            let used = decoder.consume(&bytes[..read]).map_err(Failure::RequestBody)?;
             progress.body_received.set(progress.body_received.get() + used as u64);
             self.set_deadline();
             progress.upload_waits.set(Side::Server);
-            if self.write_to_server(&mut [IoSlice::new(&buffer[..used])]).await.is_err() {
+            if self.write_to_server(&mut [IoSlice::new(&bytes[..used])]).await.is_err() {
                 return Ok(());
             }
             self.set_deadline();
+            surplus.extend_from_slice(&bytes[used..read]);
+            loan.give_back();
         }
-        buffer.copy_within(used..read, 0);
-        buffer.truncate(read - used);
         progress.uploaded.set(true);
+        // From here on the deadline is the response's.
+        self.set_deadline();
         Ok(())
     }
 
     async fn write_to_server(&self, buffers: &mut [IoSlice<'_>]) -> io::Result<()> {
-        let written = write_all(self.stream, buffers).await?;
-        self.server.counters.bytes_sent.add(written);
-        Ok(())
+        write_all(self.stream, buffers, |written| {
+            self.progress.sent.set(true);
+            self.server.counters.bytes_sent.add(written);
+        })
+        .await
     }
 
     async fn write_to_client(&self, bytes: &[u8]) -> Result<(), Failure> {
         let progress = self.progress;
         progress.response_waits.set(Side::Client);
-        let written = write_all(&self.connection.client, &mut [IoSlice::new(bytes)]).await;
-        let written = written.map_err(|_| Failure::ClientGone)?;
-        progress.bytes_sent.set(progress.bytes_sent.get() + written);
+        let count = |written| progress.bytes_sent.set(progress.bytes_sent.get() + written);
+        let written = write_all(&self.connection.client, &mut [IoSlice::new(bytes)], count).await;
+        written.map_err(|_| Failure::ClientGone)?;
         progress.response_waits.set(Side::Server);
         Ok(())
     }
@@ -261,22 +262,22 @@ impl Exchange<'_> {
     /// Reads the response and passes it on.
     async fn respond(
         &self,
-        buffer: &mut Vec<u8>,
         head_out: &mut Vec<u8>,
         response: &mut ResponseHead,
     ) -> Result<Complete, Failure> {
         let progress = self.progress;
-        make_room(buffer);
+        let mut loan = Loan::new(&self.connection.worker);
         let mut filled = HEADROOM;
         response.reset();
         let length = loop {
-            let read = self.read_from_server(&mut buffer[filled..]).await;
+            let read = self.read_from_server(&mut loan, filled).await;
             let fresh = filled == HEADROOM;
             match read {
-                Ok(1..) => filled += read.unwrap_or_default(),
+                Ok(read @ 1..) => filled += read,
                 _ if fresh && progress.first_byte.get() == 0 => return Err(Failure::Died),
                 _ => return Err(Failure::Response(Refusal::StartLine)),
             }
+            let buffer = loan.bytes();
             if progress.first_byte.get() == 0 {
                 progress.first_byte.set(self.connection.timer.now());
             }
@@ -297,7 +298,7 @@ impl Exchange<'_> {
                 return Err(Failure::Response(Refusal::TooLarge));
             }
         };
-        self.pass_response(buffer, filled, length, head_out, response).await
+        self.pass_response(loan, filled, length, head_out, response).await
     }
 
     /// Passes 1xx on to clients that can expect it (RFC 9110 section 15.2).
@@ -327,16 +328,17 @@ impl Exchange<'_> {
         Ok(())
     }
 
-    /// Passes the response on whose head is `length` bytes of `buffer`, which is filled up to `filled`.
+    /// Passes the response on whose head is `length` bytes of `loan`, which is filled up to `filled`.
     async fn pass_response(
         &self,
-        buffer: &mut [u8],
+        mut loan: Loan<'_>,
         filled: usize,
         length: usize,
         head_out: &mut Vec<u8>,
         response: &ResponseHead,
     ) -> Result<Complete, Failure> {
         let progress = self.progress;
+        let buffer = loan.bytes();
         let framing = response.body_framing(self.to_head);
         let mut to = ToClient { version: self.request.version, keep_alive: self.request.keep_alive, framing };
         // A client that is still sending cannot use the connection again: what it sends is no longer read.
@@ -373,6 +375,7 @@ impl Exchange<'_> {
         }
         loop {
             while !body.is_empty() && !decoder.is_done() {
+                let buffer = loan.bytes();
                 let (used, data) = if unchunks {
                     let step = decoder.step(&buffer[body.clone()]).map_err(Failure::Response)?;
                     (step.consumed, step.data)
@@ -392,7 +395,8 @@ impl Exchange<'_> {
                 break;
             }
             self.set_deadline();
-            match self.read_from_server(buffer).await {
+            loan.give_back();
+            match self.read_from_server(&mut loan, 0).await {
                 Ok(read @ 1..) => body = 0..read,
                 Ok(0) if decoder.may_close() => break,
                 _ => return Err(Failure::Cut),
@@ -406,25 +410,65 @@ impl Exchange<'_> {
         Ok(Complete { reuse_server, keep_client: to.keep_alive })
     }
 
-    async fn read_from_server(&self, buffer: &mut [u8]) -> io::Result<usize> {
-        let read = poll_fn(|cx| self.stream.poll_read(cx, buffer)).await?;
+    /// Reads into `loan` from `at` on, and holds no buffer while there is nothing to read and nothing to keep.
+    async fn read_from_server(&self, loan: &mut Loan<'_>, at: usize) -> io::Result<usize> {
+        let keeps = loan.is_taken();
+        let read = poll_fn(|cx| {
+            if !keeps {
+                ready!(self.stream.poll_readable(cx));
+            }
+            let read = self.stream.poll_read(cx, &mut loan.bytes()[at..]);
+            if !keeps && read.is_pending() {
+                loan.give_back();
+            }
+            read
+        })
+        .await?;
         self.server.counters.bytes_received.add(read as u64);
         Ok(read)
     }
 }
 
-/// Zeroed memory straight from the allocator: pages a short body never reaches cost nothing.
-fn make_room(buffer: &mut Vec<u8>) {
-    if buffer.capacity() < BODY_BYTES {
-        *buffer = vec![0; BODY_BYTES];
-    } else if buffer.len() < BODY_BYTES {
-        buffer.resize(BODY_BYTES, 0);
+/// A buffer of the worker, taken when it is needed. Many requests wait, few have bytes in hand: so those few use the
+/// same buffers over and over, which therefore stay in the cache.
+struct Loan<'w> {
+    worker: &'w Worker,
+    buffer: Option<Vec<u8>>,
+}
+
+impl<'w> Loan<'w> {
+    fn new(worker: &'w Worker) -> Loan<'w> {
+        Loan { worker, buffer: None }
+    }
+
+    fn is_taken(&self) -> bool {
+        self.buffer.is_some()
+    }
+
+    fn bytes(&mut self) -> &mut [u8] {
+        self.buffer.get_or_insert_with(|| self.worker.take_buffer())
+    }
+
+    fn give_back(&mut self) {
+        if let Some(buffer) = self.buffer.take() {
+            self.worker.put_buffer(buffer);
+        }
     }
 }
 
-/// Writes everything; returns how much that was.
-pub async fn write_all(stream: &TcpStream, mut buffers: &mut [IoSlice<'_>]) -> io::Result<u64> {
-    let mut total = 0;
+impl Drop for Loan<'_> {
+    fn drop(&mut self) {
+        self.give_back();
+    }
+}
+
+/// Writes everything, telling `on_progress` of every step's bytes, so that they are known also if a later one fails.
+pub async fn write_all(
+    stream: &TcpStream,
+    mut buffers: &mut [IoSlice<'_>],
+    mut on_progress: impl FnMut(u64),
+) -> io::Result<()> {
+    // Leaves empty buffers at the front out.
     IoSlice::advance_slices(&mut buffers, 0);
     while let Some(first) = buffers.first() {
         let written = if buffers.len() == 1 {
@@ -432,8 +476,8 @@ pub async fn write_all(stream: &TcpStream, mut buffers: &mut [IoSlice<'_>]) -> i
         } else {
             poll_fn(|cx| stream.poll_write_vectored(cx, buffers)).await?
         };
-        total += written as u64;
+        on_progress(written as u64);
         IoSlice::advance_slices(&mut buffers, written);
     }
-    Ok(total)
+    Ok(())
 }

@@ -7,14 +7,30 @@
 //!
 //! - [`http1`]: the codec, without input or output
 //! - [`reactor`]: tasks, sockets and timers of one thread
-//! - [`worker`]: snapshots into force · [`target`]: a listener in force · [`listener`]: sockets and accepting
-//! - [`connection`]: one client's requests · [`exchange`]: one request on one server connection
-//! - [`pool`], [`upstream`]: connections to servers · [`answer`]: answers of our own
+//! - `worker`: snapshots into force · `target`: a listener in force · `listener`: sockets and accepting
+//! - `connection`: one client's requests · `exchange`: one request on one server connection
+//! - `pool`, `upstream`: connections to servers · `answer`: answers of our own
 //! - [`access_log`], [`stats`]: what is told about it all
 //!
 //! Invariants: nothing on the request path is shared between threads but counters that one thread writes; no body is
 //! held whole; a request keeps the target it began with, so snapshots disturb none; a connection to a server is used
 //! again only after a complete, unambiguous response to a complete request.
+//!
+//! Measured against Debian 12's nginx 1.22.1 and HAProxy 2.6.12 (both with X-Forwarded-For and access log), set up as in
+//! [`reactor`], 3 rounds on a busy machine, requests per proxy CPU second and the median of paired ratios:
+//!
+//! ```text
+//!                    this     nginx          HAProxy        user µs per request: this, nginx, HAProxy
+//! 1 KB,   64 conns   ~55,000  x 1.05 - 1.21  x 1.22 - 1.25  1.7, 3.1, 4.3
+//! 1 KB,   256 conns   57,844  x 1.08 - 1.36  x 1.28 - 1.44  2.3, 3.9, 5.3
+//! 100 KB, 64 conns    37,113  x 1.43         x 1.56         1.9, 4.4, 8.5
+//! new connection      23,751  x 0.88         x 0.93         3.9, 4.5, 6.7  (behind: the kernel's part, unexplained)
+//! ```
+//!
+//! Choices a user can notice: a client that closes its sending side after a request counts as gone (as in nginx), and
+//! its request is cancelled. The request timeout bounds a request's head absolutely, a body only between its bytes.
+//! Chunk framing is checked and passed on as it came, extensions and trailers included. A response that arrives before
+//! the request is complete closes the client's connection after it.
 
 pub mod access_log;
 mod answer;

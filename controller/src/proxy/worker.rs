@@ -3,6 +3,7 @@
 use super::PublishError;
 use super::access_log::{LogBatch, Record, Subject};
 use super::connection::Scratch;
+use super::exchange::BODY_BYTES;
 use super::listener::accept_all;
 use super::reactor::{self, TcpListener, Timer};
 use super::stats::Stats;
@@ -20,6 +21,8 @@ use tokio::sync::{Notify, oneshot};
 
 /// Spare request storages kept; more are freed after a burst.
 const SCRATCHES_MAX: usize = 128;
+/// Spare body buffers kept.
+const BUFFERS_MAX: usize = 32;
 /// Longest a log line waits for its batch, nanoseconds.
 const LOG_FLUSH_NS: u64 = 100_000_000;
 /// How often idle server connections are looked through, nanoseconds.
@@ -60,7 +63,9 @@ impl Slot {
 
 /// What a worker's connections share.
 pub struct Worker {
+    #[expect(clippy::vec_box, reason = "they move into connections, whose futures would grow by their size")]
     scratches: RefCell<Vec<Box<Scratch>>>,
+    buffers: RefCell<Vec<Vec<u8>>>,
     log: RefCell<LogBatch>,
     log_timer: Timer,
     columns: RefCell<Columns>,
@@ -90,6 +95,7 @@ pub async fn work(
 ) {
     let worker = Rc::new(Worker {
         scratches: RefCell::default(),
+        buffers: RefCell::default(),
         log: RefCell::new(LogBatch::new(log, stats.clone())),
         log_timer: Timer::new(),
         columns: RefCell::new(Columns::new(stats)),
@@ -103,6 +109,10 @@ pub async fn work(
         match commands.recv().await {
             Some(Command::Publish { bytes, sockets, done }) => {
                 let result = worker.take_into_force(&bytes, sockets);
+                // In force means also that what left is closed: accepting tasks are woken behind this one after the
+                // first turn, and have dropped their sockets after the second.
+                reactor::next_turn().await;
+                reactor::next_turn().await;
                 // A controller that no longer waits has its answer in the next publish.
                 let _ = done.send(result);
             }
@@ -142,6 +152,19 @@ impl Worker {
         let mut scratches = self.scratches.borrow_mut();
         if scratches.len() < SCRATCHES_MAX {
             scratches.push(scratch);
+        }
+    }
+
+    /// [`BODY_BYTES`] to read into: the buffer given back last, which is the one in the cache.
+    pub fn take_buffer(&self) -> Vec<u8> {
+        self.buffers.borrow_mut().pop().unwrap_or_else(|| vec![0; BODY_BYTES])
+    }
+
+    /// Gives a buffer back.
+    pub fn put_buffer(&self, buffer: Vec<u8>) {
+        let mut buffers = self.buffers.borrow_mut();
+        if buffers.len() < BUFFERS_MAX {
+            buffers.push(buffer);
         }
     }
 
@@ -239,15 +262,16 @@ impl Worker {
             slot.close();
         }
         reactor::wake_all();
-        if self.connections.get() == 0 {
-            return;
-        }
         let timer = Timer::new();
-        timer.set_after(u64::try_from(deadline.as_nanos()).unwrap_or(u64::MAX / 2));
-        tokio::select! {
-            () = self.all_closed.notified() => {}
-            () = timer.expired() => {
-                log::warn!("{} client connections cut at the shutdown deadline", self.connections.get());
+        timer.set_after(u64::try_from(deadline.as_nanos()).unwrap_or(u64::MAX));
+        // In a loop: the notification may be of an earlier moment without connections.
+        while self.connections.get() > 0 {
+            tokio::select! {
+                () = self.all_closed.notified() => {}
+                () = timer.expired() => {
+                    log::warn!("{} client connections cut at the shutdown deadline", self.connections.get());
+                    return;
+                }
             }
         }
     }

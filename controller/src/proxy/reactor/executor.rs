@@ -6,13 +6,17 @@ use std::collections::VecDeque;
 use std::future::Future;
 use std::os::fd::OwnedFd;
 use std::pin::Pin;
+use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Wake, Waker};
 
+/// Tasks that can go on, in order.
+type Ready = Rc<RefCell<VecDeque<TaskId>>>;
+
 thread_local! {
     /// The [`Remote`] of the reactor running on this thread, and its ready queue.
-    static LOCAL: RefCell<Option<(Arc<Remote>, std::rc::Rc<RefCell<VecDeque<TaskId>>>)>> = const { RefCell::new(None) };
+    static LOCAL: RefCell<Option<(Arc<Remote>, Ready)>> = const { RefCell::new(None) };
 }
 
 /// A slot and the generation of its use, so that a late wake-up never reaches the slot's next task.
@@ -87,7 +91,7 @@ struct Task {
 /// The tasks of one reactor.
 pub struct Executor {
     tasks: RefCell<Slab<Task>>,
-    ready: std::rc::Rc<RefCell<VecDeque<TaskId>>>,
+    ready: Ready,
     remote: Arc<Remote>,
     generation: Cell<u32>,
 }
@@ -95,7 +99,7 @@ pub struct Executor {
 impl Executor {
     /// Makes `remote`'s reactor the one of this thread, until the executor is dropped.
     pub fn new(remote: Arc<Remote>) -> Executor {
-        let ready = std::rc::Rc::new(RefCell::new(VecDeque::new()));
+        let ready = Rc::new(RefCell::new(VecDeque::new()));
         LOCAL.set(Some((remote.clone(), ready.clone())));
         Executor { tasks: RefCell::default(), ready, remote, generation: Cell::new(0) }
     }

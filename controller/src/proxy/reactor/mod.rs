@@ -7,6 +7,27 @@
 //! snapshots arrive; everything else stays on its thread, and [`TcpStream`] implements tokio's `AsyncRead` and
 //! `AsyncWrite`, so protocol crates written for tokio fit.
 //!
+//! Why not tokio's: the same connection code ran on a tokio 1 current-thread runtime (its sockets, a lazily reset
+//! `Sleep` per connection) and on this, with default rule, X-Forwarded-For, JSON access log and counters on. One core
+//! for the proxy, wrk and two nginx 1.22 upstreams on the other, kernel 6.18, 6 interleaved rounds; medians, the ratio
+//! that of pairs:
+//!
+//! ```text
+//!                       requests per proxy CPU second       µs per request, user + system
+//!                       this     tokio    ratio             this            tokio
+//! 1 KB,   64 conns      62,242   61,398   1.005             1.83 + 14.18    2.44 + 13.82
+//! 1 KB,   256 conns     60,960   59,397   1.024             2.20 + 14.12    2.81 + 13.63
+//! 100 KB, 64 conns      35,605   34,930   1.043             2.00 + 26.16    3.18 + 25.91
+//! 1 KB, new connection  24,513   23,897   1.008             2.72 + 37.51    5.44 + 35.92
+//! idle connection, KB   2.4      2.8
+//! ```
+//!
+//! Chosen for a quarter to a half less user time and for never being behind; the lead in all is small because the
+//! kernel's part is the same. What mattered more than either is in the connection code: reads of 64 KB (100 KB bodies:
+//! 36,045 requests per CPU second; 26,007 with 128 KB, 0.85 of it with 32 KB) into buffers borrowed only while bytes
+//! are in hand (1 KB, 256 connections: 1.17 of a buffer per request). The price: these
+//! 900 lines are ours to keep right, and crates that want tokio's own sockets or timers need an adapter.
+//!
 //! Invariants: a waker stored for a socket or timer may be stale (a wake-up too many is harmless, one too few is not);
 //! readiness is only cleared by the call that saw it end; no `RefCell` of this module is borrowed while a future, a
 //! waker or a destructor of somebody else runs, except wakers of this executor, which only queue.
@@ -137,6 +158,19 @@ pub fn wake_all() {
     current().wake_all.set(true);
 }
 
+/// Lets every other ready task run once.
+pub async fn next_turn() {
+    let mut yielded = false;
+    poll_fn(|cx| {
+        if std::mem::replace(&mut yielded, true) {
+            return Poll::Ready(());
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
+}
+
 /// CLOCK_MONOTONIC in nanoseconds, as of this turn's beginning.
 pub fn now() -> u64 {
     current().now.get()
@@ -178,7 +212,7 @@ impl Timer {
     }
 
     /// Ready at and after the deadline.
-    pub fn poll_expired(&self, cx: &Context<'_>) -> Poll<()> {
+    pub fn poll_expired(&self, cx: &mut Context<'_>) -> Poll<()> {
         if self.core.wheel.borrow_mut().poll(self.key, self.core.now.get(), cx.waker()) {
             Poll::Ready(())
         } else {

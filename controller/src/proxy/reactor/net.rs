@@ -100,7 +100,7 @@ impl Registered {
         Ok(registered)
     }
 
-    fn poll_readable(&self, cx: &Context<'_>) -> Poll<()> {
+    fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<()> {
         if self.readiness.readable.get() {
             return Poll::Ready(());
         }
@@ -108,7 +108,7 @@ impl Registered {
         Poll::Pending
     }
 
-    fn poll_writable(&self, cx: &Context<'_>) -> Poll<()> {
+    fn poll_writable(&self, cx: &mut Context<'_>) -> Poll<()> {
         if self.readiness.writable.get() {
             return Poll::Ready(());
         }
@@ -154,7 +154,7 @@ impl TcpStream {
     }
 
     /// Reads into `buffer`, which must not be empty; 0 at the peer's end.
-    pub fn poll_read(&self, cx: &Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
+    pub fn poll_read(&self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
         loop {
             ready!(self.registered.poll_readable(cx));
             match rustix::net::recv(&self.registered.fd, &mut *buffer, RecvFlags::empty()) {
@@ -173,7 +173,7 @@ impl TcpStream {
     }
 
     /// Writes from `buffer`, at least one byte.
-    pub fn poll_write(&self, cx: &Context<'_>, buffer: &[u8]) -> Poll<io::Result<usize>> {
+    pub fn poll_write(&self, cx: &mut Context<'_>, buffer: &[u8]) -> Poll<io::Result<usize>> {
         loop {
             ready!(self.registered.poll_writable(cx));
             match rustix::net::send(&self.registered.fd, buffer, SendFlags::NOSIGNAL) {
@@ -186,7 +186,11 @@ impl TcpStream {
     }
 
     /// Writes from several buffers in order.
-    pub fn poll_write_vectored(&self, cx: &Context<'_>, buffers: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
+    pub fn poll_write_vectored(
+        &self,
+        cx: &mut Context<'_>,
+        buffers: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
         loop {
             ready!(self.registered.poll_writable(cx));
             // The process ignores SIGPIPE, as every Rust program does.
@@ -210,12 +214,12 @@ impl TcpStream {
     }
 
     /// Ready when data or the peer's end may be there to read.
-    pub fn poll_readable(&self, cx: &Context<'_>) -> Poll<()> {
+    pub fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<()> {
         self.registered.poll_readable(cx)
     }
 
     /// Ready when the peer has closed its side or the connection broke, also behind unread data.
-    pub fn poll_hung_up(&self, cx: &Context<'_>) -> Poll<()> {
+    pub fn poll_hung_up(&self, cx: &mut Context<'_>) -> Poll<()> {
         if self.registered.readiness.hung_up.get() {
             return Poll::Ready(());
         }

@@ -19,8 +19,8 @@ pub const NEVER: u64 = u64::MAX;
 pub struct Wheel {
     entries: Slab<Entry>,
     buckets: Vec<Vec<usize>>,
-    /// Entries in buckets.
-    armed: usize,
+    /// One bit per bucket that is not empty, so that the next one is found without touching them.
+    occupied: [u64; BUCKETS as usize / 64],
     /// The last tick whose bucket was emptied.
     tick: u64,
 }
@@ -37,7 +37,7 @@ impl Wheel {
     /// An empty wheel at `now`.
     pub fn new(now: u64) -> Wheel {
         let buckets = (0..BUCKETS).map(|_| Vec::new()).collect();
-        Wheel { entries: Slab::new(), buckets, armed: 0, tick: now / TICK_NS }
+        Wheel { entries: Slab::new(), buckets, occupied: [0; BUCKETS as usize / 64], tick: now / TICK_NS }
     }
 
     /// A timer without a deadline.
@@ -95,7 +95,7 @@ impl Wheel {
                 continue;
             }
             let mut due = std::mem::take(&mut self.buckets[bucket]);
-            self.armed -= due.len();
+            self.mark(tick, false);
             for key in due.drain(..) {
                 let entry = &mut self.entries[key];
                 entry.place = None;
@@ -114,12 +114,28 @@ impl Wheel {
 
     /// Nanoseconds from `now` until [`Wheel::advance`] may have something to do; `None` without deadlines.
     pub fn next(&self, now: u64) -> Option<u64> {
-        if self.armed == 0 {
-            return None;
+        let first = self.tick + 1;
+        let words = self.occupied.len();
+        // The first word is looked at twice: its bits from `first` on, and at last those before.
+        let mut mask = u64::MAX << (first % 64);
+        for step in 0..=words {
+            let word = ((first % BUCKETS) / 64) as usize + step;
+            let bits = self.occupied[word % words] & mask;
+            if bits != 0 {
+                let bucket = (word % words) as u64 * 64 + u64::from(bits.trailing_zeros());
+                let ahead = (bucket + BUCKETS - first % BUCKETS) % BUCKETS;
+                return Some(((first + ahead) * TICK_NS).saturating_sub(now));
+            }
+            mask = u64::MAX;
         }
-        let ahead =
-            (1..=BUCKETS).find(|ahead| !self.buckets[((self.tick + ahead) % BUCKETS) as usize].is_empty())?;
-        Some(((self.tick + ahead) * TICK_NS).saturating_sub(now))
+        None
+    }
+
+    fn mark(&mut self, tick: u64, occupied: bool) {
+        let bucket = tick % BUCKETS;
+        let bit = 1 << (bucket % 64);
+        let word = &mut self.occupied[(bucket / 64) as usize];
+        *word = if occupied { *word | bit } else { *word & !bit };
     }
 
     /// The tick at which `deadline` has passed, within the wheel's reach.
@@ -131,16 +147,18 @@ impl Wheel {
         let bucket = &mut self.buckets[(tick % BUCKETS) as usize];
         self.entries[key].place = Some((tick, bucket.len()));
         bucket.push(key);
-        self.armed += 1;
+        self.mark(tick, true);
     }
 
     fn unplace(&mut self, key: usize) {
         let Some((tick, position)) = self.entries[key].place.take() else { return };
         let bucket = &mut self.buckets[(tick % BUCKETS) as usize];
         bucket.swap_remove(position);
-        self.armed -= 1;
         if let Some(&moved) = bucket.get(position) {
             self.entries[moved].place = Some((tick, position));
+        }
+        if bucket.is_empty() {
+            self.mark(tick, false);
         }
     }
 }
@@ -189,6 +207,21 @@ mod tests {
             assert!((start + deadline..=start + deadline + TICK_NS).contains(&fired), "{deadline}: {fired}");
             assert!(wheel.poll(key, fired, &waker));
             assert_eq!(wheel.next(fired), None);
+        }
+    }
+
+    #[test]
+    fn names_the_next_bucket_wherever_it_is() {
+        for start in 0..BUCKETS {
+            for ahead in [1, 2, 63, 64, 65, 500, BUCKETS - 2, BUCKETS - 1] {
+                let mut wheel = Wheel::new(start * TICK_NS);
+                assert_eq!(wheel.next(start * TICK_NS), None);
+                let key = wheel.insert();
+                wheel.set(key, (start + ahead) * TICK_NS);
+                assert_eq!(wheel.next(start * TICK_NS), Some(ahead * TICK_NS), "from {start}");
+                wheel.remove(key);
+                assert_eq!(wheel.next(start * TICK_NS), None);
+            }
         }
     }
 
