@@ -191,7 +191,7 @@ impl Packet {
     /// A fragment at `offset` bytes (a multiple of 8). Its payload is what the datagram holds there: behind offset 0
     /// there is no transport header.
     pub fn fragment(mut self, offset: u16, more: bool) -> Packet {
-        self.ip.fragment = offset / 8 | if more { 0x2000 } else { 0 };
+        self.ip.fragment = (offset / 8) | if more { 0x2000 } else { 0 };
         if offset > 0 {
             self.transport = Transport::None;
         }

@@ -5,12 +5,12 @@
 //! server is picked exactly its weight's number of times, spread out: 2:1:1 gives `a b c a`. Absent here: health
 //! (a server that may not be picked is not listed) and the clock (`now_ns` is an argument).
 
+use super::slow_start;
 use crate::snapshot::{Ramp, ServerSnapshot};
+use std::time::Duration;
 
 /// One unit of weight. Fixed point, so that a server of weight 1 ramps as smoothly as one of weight 100.
 const UNIT: i64 = 1 << 16;
-/// A ramping server never has less than 1/20 of its weight (SG-133): it must get requests to prove itself.
-const RAMP_FLOOR: i64 = 20;
 
 /// The position of one rule target in its cycle (SG-96: every target keeps its own).
 #[derive(Clone, Debug)]
@@ -91,16 +91,14 @@ impl RoundRobin {
         for member in &mut self.members {
             let full = i64::from(member.weight) * UNIT;
             let Some(ramp) = member.ramp else { continue };
-            let age = now_ns.saturating_sub(ramp.start_ns);
-            let length = u64::from(ramp.duration_ms) * 1_000_000;
-            if age >= length {
+            let age = Duration::from_nanos(now_ns.saturating_sub(ramp.start_ns));
+            let length = Duration::from_millis(u64::from(ramp.duration_ms));
+            let fraction = slow_start::fraction_at(age, length);
+            member.effective = full * i64::from(fraction) / i64::from(slow_start::ONE);
+            if fraction == slow_start::ONE {
                 member.ramp = None;
-                member.effective = full;
             } else {
                 self.ramping = true;
-                let share = i128::from(full) * i128::from(age) / i128::from(length);
-                let share = i64::try_from(share).expect("a part of an i64 fits one");
-                member.effective = share.max(full / RAMP_FLOOR);
             }
         }
     }
@@ -171,8 +169,8 @@ mod tests {
         const SECOND: u64 = 1_000_000_000;
         let mut list = servers(&[1, 1]);
         list[1].ramp = Some(Ramp { start_ns: 10 * SECOND, duration_ms: 30_000 });
-        // At `age` the ramping server's part of all picks is f / (1 + f), f = max(age / 30 s, 1/20).
-        for (age, fraction) in [(0, 0.05), (3, 0.1), (15, 0.5), (27, 0.9), (30, 1.0), (300, 1.0)] {
+        // At `age` the ramping server's part of all picks is f / (1 + f), f = max(age / 30 s, the floor).
+        for (age, fraction) in [(0, 0.1), (3, 0.1), (6, 0.2), (15, 0.5), (27, 0.9), (30, 1.0), (300, 1.0)] {
             let mut cycle = RoundRobin::new(&list);
             let counts = counts(&mut cycle, 11_000, (10 + age) * SECOND);
             let expected = 11_000.0 * fraction / (1.0 + fraction);

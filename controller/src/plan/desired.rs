@@ -370,7 +370,7 @@ impl<'a> Draft<'a> {
         let Ok(port) = server.port.get().try_into() else { return false };
         let address = ServerAddress { ip: server.address.address(), port };
         self.inputs.resources.server_groups.values().any(|group| {
-            group.connection_drain.is_some() && server_identity(group, address) == server.identity
+            group.connection_drain.is_some() && server_identity(&group.name, address) == server.identity
         })
     }
 
