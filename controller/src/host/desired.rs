@@ -33,6 +33,21 @@ pub struct HostState {
     pub routes: BTreeSet<Route>,
 }
 
+impl HostState {
+    /// This state and what `other` has besides: what must stand while one replaces the other.
+    pub fn and(mut self, other: HostState) -> HostState {
+        let is_taken = |route: &Route| {
+            let place = |route: &Route| (route.table, route.destination, route.metric);
+            self.routes.iter().any(|own| place(own) == place(route))
+        };
+        let routes: Vec<Route> = other.routes.into_iter().filter(|route| !is_taken(route)).collect();
+        self.routes.extend(routes);
+        self.addresses.extend(other.addresses);
+        self.rules.extend(other.rules);
+        self
+    }
+}
+
 /// A `/32` of scope host on an interface.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Address {

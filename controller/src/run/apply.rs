@@ -102,7 +102,9 @@ impl Control {
         self.update_health(now);
         let sockets = self.bind_new(old)?;
         let change = self.plan_maps(now).map_err(start_error)?;
-        self.reconcile_host().await?;
+        // What goes stays until it is no longer in use.
+        let both = self.wanted_host(&self.resources).and(self.wanted_host(old));
+        self.apply_host(&both).await?;
         self.attach().await?;
         if let Some(change) = &change {
             self.datapath.prepare(change)?;
@@ -121,6 +123,9 @@ impl Control {
         self.revision = Some(revision);
         if let Err(error) = self.publish(sockets).await.map_err(publish_error) {
             log::error!("{error}");
+        }
+        if let Err(error) = self.reconcile_host().await {
+            log::error!("take out addresses and routes that are no longer needed: {error}");
         }
         self.set_targets();
         self.watch.set_addresses(plan::neighbours_wanted(

@@ -5,6 +5,7 @@ use super::control::{Control, seconds};
 use crate::datapath::wanted_attachments;
 use crate::health::{GroupHealth, Moment};
 use crate::host;
+use crate::host::desired::HostState;
 use crate::model::{NextHopName, Node, Resources, ServerGroupName};
 use crate::plan::{self, CapacityError, Change, Inputs};
 use crate::probe::{Target, TargetId, clock};
@@ -53,10 +54,19 @@ impl Control {
         Ok(plan::diff(state, &plan::desired(&inputs, state)?))
     }
 
-    /// Addresses, rules and routes as the resources need them, and the programs attached.
+    /// Addresses, rules and routes as the resources need them.
     pub async fn reconcile_host(&mut self) -> Result<(), RunError> {
-        let wanted = host::desired::desired(&self.node.value, &self.resources, &self.silent_hops());
-        for change in self.host.apply(&wanted).await? {
+        let wanted = self.wanted_host(&self.resources);
+        self.apply_host(&wanted).await
+    }
+
+    /// What the host needs for `resources`.
+    pub fn wanted_host(&self, resources: &Resources) -> HostState {
+        host::desired::desired(&self.node.value, resources, &self.silent_hops(resources))
+    }
+
+    pub async fn apply_host(&mut self, wanted: &HostState) -> Result<(), RunError> {
+        for change in self.host.apply(wanted).await? {
             log::info!("{change}");
         }
         Ok(())
@@ -75,8 +85,8 @@ impl Control {
     }
 
     /// Next hops whose gateway does not answer.
-    fn silent_hops(&self) -> BTreeSet<NextHopName> {
-        let hops = self.resources.transit_routers.values().flat_map(|router| &router.next_hops);
+    fn silent_hops(&self, resources: &Resources) -> BTreeSet<NextHopName> {
+        let hops = resources.transit_routers.values().flat_map(|router| &router.next_hops);
         hops.filter(|hop| {
             self.neighbours.get(&hop.address).is_some_and(|found| found.destination_mac.is_none())
         })
