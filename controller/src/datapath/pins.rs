@@ -16,6 +16,8 @@ const TRAFFIC: &str = "traffic_v1";
 /// Maps that hold flows.
 const TRAFFIC_MAPS: &[&str] = &["FLOWS", "NAT_SLOTS"];
 const LINKS: &str = "links";
+/// How the names of map directories begin, in every release.
+const KINDS: &[&str] = &["configuration_v", "traffic_v"];
 /// `f_type` of a bpf filesystem (linux/magic.h).
 const BPF_FS_MAGIC: i64 = 0xcafe_4a11;
 
@@ -101,8 +103,8 @@ pub struct Unloaded {
     pub maps: usize,
 }
 
-/// Detaches every program and removes every map pinned below `root`, whatever release made them; then the directories
-/// if they are empty. Without a process that holds them, the kernel frees programs and maps.
+/// Detaches every program and removes every map that a Causeway of any release pinned below `root`; then the directories
+/// if they are empty. What others keep in `root` stays. Without a process that holds them, the kernel frees programs and maps.
 pub fn unload(root: &Path) -> Result<Unloaded, DatapathError> {
     if !is_root() {
         return Err(DatapathError::NotPermitted);
@@ -110,7 +112,12 @@ pub fn unload(root: &Path) -> Result<Unloaded, DatapathError> {
     let mut removed = Unloaded::default();
     super::attach::detach_filters()?;
     for directory in list(root)? {
-        let is_links = directory.file_name().is_some_and(|name| name == LINKS);
+        let name = directory.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let is_links = name == LINKS;
+        let is_maps = KINDS.iter().any(|kind| name.starts_with(kind)) && directory.is_dir();
+        if !is_links && !is_maps {
+            continue;
+        }
         for pin in list(&directory)? {
             fs::remove_file(&pin).map_err(|source| DatapathError::Pin { path: pin, source })?;
             if is_links {
@@ -125,9 +132,15 @@ pub fn unload(root: &Path) -> Result<Unloaded, DatapathError> {
     Ok(removed)
 }
 
+/// Removes a directory unless somebody keeps something in it, or it is the mount point.
 fn remove_directory(path: &Path) -> Result<(), DatapathError> {
     match fs::remove_dir(path) {
-        Err(source) if source.kind() != io::ErrorKind::NotFound => {
+        Err(source)
+            if !matches!(
+                source.kind(),
+                io::ErrorKind::NotFound | io::ErrorKind::DirectoryNotEmpty | io::ErrorKind::ResourceBusy
+            ) =>
+        {
             Err(DatapathError::Pin { path: path.to_owned(), source })
         }
         _ => Ok(()),
