@@ -5,7 +5,7 @@
 //! outlives the process by itself and is replaced in place.
 
 use super::error::reason;
-use super::pins::PinDirectory;
+use super::pins::{PinDirectory, remove_link};
 use super::{Datapath, DatapathError};
 use crate::model::{ListenerProtocol, Node, Resources};
 use aya::Ebpf;
@@ -149,7 +149,7 @@ impl Datapath {
             .collect();
         for path in self.pins.links()? {
             if !kept.contains(&path) {
-                fs::remove_file(&path).map_err(|source| DatapathError::Pin { path, source })?;
+                remove_link(&path)?;
             }
         }
         Ok(self.attached.keys().cloned().collect())
