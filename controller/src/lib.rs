@@ -12,10 +12,18 @@
 //!
 //! and the effects: `probe` · `store` · `datapath` · `host` · `proxy` · `api` · `run` · `cli`.
 
+pub mod api;
 pub mod balance;
+pub mod cli;
+pub mod config;
 pub mod datapath;
 pub mod health;
+pub mod host;
 pub mod model;
 pub mod plan;
+pub mod probe;
+pub mod proxy;
 pub mod routing;
+pub mod run;
 pub mod snapshot;
+pub mod store;

@@ -1,2 +1,7 @@
 //! The `causeway` program.
-fn main() {}
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    controller::cli::main()
+}

@@ -33,18 +33,18 @@ const ROOM: u64 = BPF_F_ADJ_ROOM_FIXED_GSO as u64
 #[inline(always)]
 pub fn handle(ctx: &TcContext) -> Result<i32, DropReason> {
     if packet::protocol(ctx) != ETHERTYPE_IPV4 {
-        return Ok(TC_ACT_OK as i32);
+        return Ok(TC_ACT_OK);
     }
     let packet = Packet::of_tc(ctx);
     let Some(ip) = packet.read::<Ipv4>(IP) else {
-        return Ok(TC_ACT_OK as i32);
+        return Ok(TC_ACT_OK);
     };
     let epoch = maps::epoch();
     let Some(group) = maps::route(ip.source, ip.destination, epoch) else {
-        return Ok(TC_ACT_OK as i32);
+        return Ok(TC_ACT_OK);
     };
     if group.identity == 0 {
-        return Ok(TC_ACT_OK as i32);
+        return Ok(TC_ACT_OK);
     }
     let flow_hash = flow_hash(&packet, &ip);
     let index = group.pick(flow_hash).ok_or(DropReason::NoNextHop)?;
@@ -74,7 +74,8 @@ pub fn handle(ctx: &TcContext) -> Result<i32, DropReason> {
     gateway.nh_family = AF_INET;
     gateway.__bindgen_anon_1.ipv4_nh = hop.gateway.bits();
     // SAFETY: the structure lives across the call and its size is given.
-    Ok(unsafe { bpf_redirect_neigh(hop.ifindex, &mut gateway, size_of::<bpf_redir_neigh>() as i32, 0) } as i32)
+    Ok(unsafe { bpf_redirect_neigh(hop.ifindex, &mut gateway, size_of::<bpf_redir_neigh>() as i32, 0) }
+        as i32)
 }
 
 /// Hash of the packet's 5-tuple; without ports for fragments and packets with options, so that all of a datagram goes
@@ -88,4 +89,3 @@ fn flow_hash(packet: &Packet, ip: &Ipv4) -> u64 {
     let [source, destination] = ports.unwrap_or_default();
     hash::flow_hash(maps::flow_hash_key(), ip.source, ip.destination, source, destination, ip.protocol)
 }
-

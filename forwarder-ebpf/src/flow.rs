@@ -137,7 +137,11 @@ pub fn enter(key: &FlowKey, place: Found, slot: u32, taken: &Known) -> Result<()
     if result.is_err() {
         let published = taken.claim.published();
         // SAFETY: a pointer into the slot array. A failed exchange means somebody else took it: then it is theirs.
-        atomic::exchange(unsafe { &raw mut (*taken.slot).claim }, published.to_bits(), published.released().to_bits());
+        atomic::exchange(
+            unsafe { &raw mut (*taken.slot).claim },
+            published.to_bits(),
+            published.released().to_bits(),
+        );
     }
     result
 }

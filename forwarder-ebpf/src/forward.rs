@@ -73,7 +73,10 @@ fn refuse_for_address(ip: &Ipv4) -> Result<u32, DropReason> {
 }
 
 #[inline(always)]
-#[expect(clippy::too_many_arguments, reason = "values of one packet, inlined into one program; a struct would be copied")]
+#[expect(
+    clippy::too_many_arguments,
+    reason = "values of one packet, inlined into one program; a struct would be copied"
+)]
 fn balance(
     ctx: &XdpContext,
     packet: &Packet,
@@ -85,7 +88,8 @@ fn balance(
     table: u32,
 ) -> Result<u32, DropReason> {
     let tcp = packet.read::<Tcp>(TCP).ok_or(DropReason::Truncated)?;
-    if ip.total_length.get() as usize > packet.len() - IP || (ip.total_length.get() as usize) < TCP + 20 - IP {
+    if ip.total_length.get() as usize > packet.len() - IP || (ip.total_length.get() as usize) < TCP + 20 - IP
+    {
         return Err(DropReason::Truncated);
     }
     if ip.ttl <= 1 {
@@ -135,8 +139,11 @@ fn balance(
     if ip.total_length.get() > hop.mtu {
         return Err(DropReason::PacketTooBig);
     }
-    let change =
-        if tcp.flags & tcp_flags::SYN != 0 { mss::clamp(packet, &tcp, hop.mtu, Change::none()) } else { Change::none() };
+    let change = if tcp.flags & tcp_flags::SYN != 0 {
+        mss::clamp(packet, &tcp, hop.mtu, Change::none())
+    } else {
+        Change::none()
+    };
     let (new_ip, new_tcp) = rewrite::tcp(ip, &tcp, to, change);
     packet.write(IP, &new_ip).ok_or(DropReason::Truncated)?;
     packet.write(TCP, &new_tcp).ok_or(DropReason::Truncated)?;
@@ -161,7 +168,10 @@ pub fn serving(index: u32, generation: u32, epoch: u32) -> Result<&'static Serve
 
 /// Gives a new flow a server and a slot.
 #[inline(always)]
-#[expect(clippy::too_many_arguments, reason = "values of one packet, inlined into one program; a struct would be copied")]
+#[expect(
+    clippy::too_many_arguments,
+    reason = "values of one packet, inlined into one program; a struct would be copied"
+)]
 fn create(
     ctx: &XdpContext,
     key: &FlowKey,

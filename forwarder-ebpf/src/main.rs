@@ -27,7 +27,7 @@ mod tunnel;
 use aya_ebpf::bindings::{TC_ACT_OK, TC_ACT_SHOT, xdp_action};
 use aya_ebpf::macros::{classifier, xdp};
 use aya_ebpf::programs::{TcContext, XdpContext};
-use aya_log_ebpf::info;
+use aya_log_ebpf::warn;
 use forwarder_common::address::Mac;
 use forwarder_common::headers::{ETHERTYPE_IPV4, Ethernet, Ipv4};
 use forwarder_common::verdict::DropReason;
@@ -69,7 +69,13 @@ fn try_xdp_ingress(ctx: &XdpContext) -> Result<u32, DropReason> {
             true
         }
         Err(reason) => {
-            info!(ctx, "tunnel packet refused, reason {}: {:i} -> {:i}", reason as u32, ip.source.get(), ip.destination.get());
+            warn!(
+                ctx,
+                "tunnel packet refused, reason {}: {:i} -> {:i}",
+                reason as u32,
+                ip.source.get(),
+                ip.destination.get()
+            );
             return Err(reason);
         }
     };
@@ -101,7 +107,7 @@ pub fn tc_ingress(ctx: TcContext) -> i32 {
         Ok(action) => action,
         Err(reason) => {
             count::dropped(reason);
-            TC_ACT_SHOT as i32
+            TC_ACT_SHOT
         }
     }
 }
@@ -109,27 +115,33 @@ pub fn tc_ingress(ctx: TcContext) -> i32 {
 #[inline(always)]
 fn try_tc_ingress(ctx: &TcContext) -> Result<i32, DropReason> {
     if packet::protocol(ctx) != ETHERTYPE_IPV4 {
-        return Ok(TC_ACT_OK as i32);
+        return Ok(TC_ACT_OK);
     }
     // The headers may lie in fragments of the buffer; where the packet is shorter, `inspect` says so.
     let _ = ctx.pull_data(tunnel::INSPECTED.min(ctx.len()));
     let packet = Packet::of_tc(ctx);
     let Some(ip) = packet.read::<Ipv4>(IP) else {
-        return Ok(TC_ACT_OK as i32);
+        return Ok(TC_ACT_OK);
     };
     let epoch = maps::epoch();
     let Some(settings) = maps::settings(epoch) else {
-        return Ok(TC_ACT_OK as i32);
+        return Ok(TC_ACT_OK);
     };
     match tunnel::inspect(&packet, ctx.len() as usize, &ip, settings, epoch) {
-        Ok(None) => Ok(TC_ACT_OK as i32),
+        Ok(None) => Ok(TC_ACT_OK),
         Ok(Some(hop)) => {
             packet::shrink(ctx, tunnel::OVERHEAD as i32)?;
             count::unwrapped_bytes(hop, ctx.len() as usize - IP);
-            Ok(TC_ACT_OK as i32)
+            Ok(TC_ACT_OK)
         }
         Err(reason) => {
-            info!(ctx, "tunnel packet refused, reason {}: {:i} -> {:i}", reason as u32, ip.source.get(), ip.destination.get());
+            warn!(
+                ctx,
+                "tunnel packet refused, reason {}: {:i} -> {:i}",
+                reason as u32,
+                ip.source.get(),
+                ip.destination.get()
+            );
             Err(reason)
         }
     }
@@ -142,7 +154,7 @@ pub fn tc_egress(ctx: TcContext) -> i32 {
         Ok(action) => action,
         Err(reason) => {
             count::dropped(reason);
-            TC_ACT_SHOT as i32
+            TC_ACT_SHOT
         }
     }
 }

@@ -34,7 +34,8 @@ static VIPS: HashMap<VipKey, u32> = HashMap::with_max_entries(KEY_ROOM * limits:
 #[map]
 static VIP: Array<Vip> = Array::with_max_entries(limits::VIPS * COPIES, 0);
 #[map]
-static MAGLEV: Array<[MaglevEntry; limits::MAGLEV_ALLOCATED]> = Array::with_max_entries(limits::MAGLEV_TABLES, BPF_F_MMAPABLE);
+static MAGLEV: Array<[MaglevEntry; limits::MAGLEV_ALLOCATED]> =
+    Array::with_max_entries(limits::MAGLEV_TABLES, BPF_F_MMAPABLE);
 #[map]
 static SERVER: Array<Server> = Array::with_max_entries(limits::SERVERS * COPIES, 0);
 #[map]

@@ -39,7 +39,9 @@ pub fn clamp(packet: &Packet, tcp: &Tcp, mtu: u16, change: Change) -> Change {
             MSS => {
                 // The value may stand at an odd offset: read and written by bytes. The whole option both times: one check
                 // of bounds for the verifier to follow.
-                let Some([_, length, high, low]) = packet.read::<[u8; 4]>(OPTIONS + offset) else { return change };
+                let Some([_, length, high, low]) = packet.read::<[u8; 4]>(OPTIONS + offset) else {
+                    return change;
+                };
                 let bytes = [high, low];
                 // Of another length it is no MSS option, and receivers take it for none.
                 if length != MSS_LENGTH || u16::from_be_bytes(bytes) <= limit {

@@ -3,8 +3,8 @@
 //! A [`Packet`] is good until the next helper that moves the packet; make a new one after it. The verifier refuses
 //! programs that forget.
 
-use aya_ebpf::bindings::bpf_adj_room_mode::BPF_ADJ_ROOM_MAC;
 use aya_ebpf::bindings::BPF_F_ADJ_ROOM_FIXED_GSO;
+use aya_ebpf::bindings::bpf_adj_room_mode::BPF_ADJ_ROOM_MAC;
 use aya_ebpf::programs::{TcContext, XdpContext};
 use forwarder_common::address::Be16;
 use forwarder_common::verdict::DropReason;
@@ -71,5 +71,6 @@ pub fn protocol(ctx: &TcContext) -> Be16 {
 #[inline(always)]
 pub fn shrink(ctx: &TcContext, bytes: i32) -> Result<(), DropReason> {
     // FIXED_GSO: the inner segments keep their size.
-    ctx.adjust_room(-bytes, BPF_ADJ_ROOM_MAC, BPF_F_ADJ_ROOM_FIXED_GSO as u64).map_err(|_| DropReason::NoHeadroom)
+    ctx.adjust_room(-bytes, BPF_ADJ_ROOM_MAC, BPF_F_ADJ_ROOM_FIXED_GSO as u64)
+        .map_err(|_| DropReason::NoHeadroom)
 }

@@ -37,7 +37,8 @@ pub fn handle(
         return Err(DropReason::NatMiss);
     }
     let tcp = packet.read::<Tcp>(TCP).ok_or(DropReason::Truncated)?;
-    if ip.total_length.get() as usize > packet.len() - IP || (ip.total_length.get() as usize) < TCP + 20 - IP {
+    if ip.total_length.get() as usize > packet.len() - IP || (ip.total_length.get() as usize) < TCP + 20 - IP
+    {
         return Err(DropReason::Truncated);
     }
     if ip.ttl <= 1 {

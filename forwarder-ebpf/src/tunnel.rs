@@ -38,7 +38,10 @@ pub fn inspect(
     settings: &Settings,
     epoch: u32,
 ) -> Result<Option<u32>, DropReason> {
-    if ip.protocol != PROTOCOL_UDP || settings.vxlan_port.bits() == 0 || !settings.is_tunnel_address(ip.destination) {
+    if ip.protocol != PROTOCOL_UDP
+        || settings.vxlan_port.bits() == 0
+        || !settings.is_tunnel_address(ip.destination)
+    {
         return Ok(None);
     }
     // A later fragment has no ports. Its first fragment is refused below, so it is never put together.
@@ -73,7 +76,9 @@ pub fn inspect(
     if inner.version_and_length >> 4 != 4 || inner.version_and_length & 0x0f < 5 {
         return Err(DropReason::TunnelMalformed);
     }
-    if INNER_IP + inner.total_length.get() as usize > length || inner.total_length.get() < size_of::<Ipv4>() as u16 {
+    if INNER_IP + inner.total_length.get() as usize > length
+        || inner.total_length.get() < size_of::<Ipv4>() as u16
+    {
         return Err(DropReason::Truncated);
     }
     let ours = settings.is_nat_address(inner.destination) || maps::is_local_address(inner.destination);
@@ -81,7 +86,8 @@ pub fn inspect(
         return Err(DropReason::TunnelInnerDestination);
     }
     let local = settings.route_local(inner.destination);
-    if leads_through(local, inner.source, hop, epoch) || quotes_our_packet(packet, &inner, local, hop, epoch) {
+    if leads_through(local, inner.source, hop, epoch) || quotes_our_packet(packet, &inner, local, hop, epoch)
+    {
         return Ok(Some(hop));
     }
     Err(DropReason::TunnelInnerSource)
@@ -101,7 +107,8 @@ fn quotes_our_packet(packet: &Packet, inner: &Ipv4, local: Be32, hop: u32, epoch
         return false;
     }
     const ICMP: usize = INNER_IP + size_of::<Ipv4>();
-    let (Some(kind), Some(quoted)) = (packet.read::<u8>(ICMP), packet.read::<Ipv4>(ICMP + ICMP_HEADER)) else {
+    let (Some(kind), Some(quoted)) = (packet.read::<u8>(ICMP), packet.read::<Ipv4>(ICMP + ICMP_HEADER))
+    else {
         return false;
     };
     QUOTING_ICMP_TYPES.contains(&kind)

@@ -19,6 +19,9 @@ use tests::scenario::{HOPS, LOCAL_ADDRESS, VNI};
 
 const ROUTER: &str = "172.16.1.254 -> 172.16.1.10";
 
+/// Replace, do not insert (linux/bpf.h).
+const BPF_EXIST: u64 = 2;
+
 /// A forwarder with a local server behind port 9000 and a remote one behind port 9001.
 fn forwarder() -> Option<Forwarder> {
     let mut forwarder = Forwarder::open()?;
@@ -96,10 +99,11 @@ fn meet(reason: DropReason, forwarder: &mut Forwarder) -> Outcome {
             forwarder.arrives(Hook::TcEgress, &packet, &arrival)
         }
         DropReason::FlowBusy => {
-            Connection::open(forwarder, client(1));
+            let connection = Connection::open(forwarder, client(1));
             let mut flows = forwarder.hash_map::<FlowKey, u64>("FLOWS");
-            let key = flows.keys().next().expect("one flow").expect("a key");
-            flows.insert(key, tests::forwarder::Plain(FlowRef::TOMBSTONE), 0).expect("bury the flow");
+            let tombstone = tests::forwarder::Plain(FlowRef::TOMBSTONE);
+            let key = tests::forwarder::Plain(connection.key());
+            flows.insert(key, tombstone, BPF_EXIST).expect("bury the flow");
             forwarder.from_clients(&syn(client(1)))
         }
         DropReason::MapInconsistent => {

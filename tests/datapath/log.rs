@@ -39,7 +39,7 @@ fn translated(log_level: u8) -> Option<[(Hook, String); 3]> {
         let id = match hook {
             Hook::TcIngress => tc_program(interface, TcAttachType::Ingress),
             Hook::TcEgress => tc_program(interface, TcAttachType::Egress),
-            Hook::Xdp | Hook::XdpGeneric => xdp_program(interface),
+            Hook::Xdp | Hook::XdpGeneric | Hook::XdpElseTc => xdp_program(interface),
         };
         let dump = run("bpftool", &["prog", "dump", "xlated", "id", &id]);
         assert!(dump.lines().count() > 100, "{dump}");
@@ -91,6 +91,6 @@ fn a_refused_tunnel_packet_is_logged() {
         forwarder.datapath.run(hook, &spoofed, forwarder.zone).expect("run");
         forwarder.datapath.flush_log();
         let lines = LINES.0.lock().expect("no test panics while it logs");
-        assert_eq!(*lines, ["INFO tunnel packet refused, reason 1: 172.16.1.77 -> 172.16.1.10"]);
+        assert_eq!(*lines, ["WARN tunnel packet refused, reason 1: 172.16.1.77 -> 172.16.1.10"]);
     }
 }

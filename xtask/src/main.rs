@@ -1,2 +1,76 @@
-//! The only door for people and CI: see `cargo xtask --help`.
-fn main() {}
+//! The only door for people and CI: `cargo xtask COMMAND`. One variant and one module each.
+
+mod build;
+mod command;
+mod doctor;
+mod initramfs;
+mod kernel;
+mod lab;
+mod lint;
+mod requirement;
+mod setup;
+mod test;
+mod tidy;
+mod toolchain;
+mod vm;
+
+use clap::{Parser, Subcommand};
+use std::process::ExitCode;
+
+/// Build, check, test and play with Causeway.
+#[derive(Parser)]
+#[command(name = "cargo xtask", disable_help_subcommand = true)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Install what is missing: compiler and linker for eBPF, tools of lab and tests, the VM's kernel.
+    Setup,
+    /// Say of each requirement whether it is met, and how to meet it.
+    Doctor,
+    /// Build the BPF object into target/ebpf/forwarder.
+    BuildEbpf,
+    /// Build the BPF object, then everything for this host.
+    Build {
+        /// Optimised.
+        #[arg(long)]
+        release: bool,
+    },
+    /// Format, clippy on both targets with warnings denied, repository rules.
+    Lint,
+    /// The repository's own rules alone.
+    Tidy,
+    /// Run tests and sum up what ran, failed and was skipped.
+    Test(test::Arguments),
+    /// Things done in a virtual machine with Debian's stock kernel.
+    Vm {
+        #[command(subcommand)]
+        command: vm::Command,
+    },
+    /// The tutorial's two regions in network namespaces.
+    Lab {
+        #[command(subcommand)]
+        command: lab::Command,
+    },
+}
+
+fn main() -> ExitCode {
+    let outcome = match Arguments::parse().command {
+        Command::Setup => setup::run(),
+        Command::Doctor => doctor::run(),
+        Command::BuildEbpf => build::ebpf().map(|_| ExitCode::SUCCESS),
+        Command::Build { release } => build::all(release).map(|()| ExitCode::SUCCESS),
+        Command::Lint => lint::run().map(|()| ExitCode::SUCCESS),
+        Command::Tidy => tidy::run().map(|()| ExitCode::SUCCESS),
+        Command::Test(arguments) => test::run(&arguments),
+        Command::Vm { command } => vm::run(&command),
+        Command::Lab { command } => lab::run(command),
+    };
+    outcome.unwrap_or_else(|error| {
+        eprintln!("error: {error:#}");
+        ExitCode::FAILURE
+    })
+}

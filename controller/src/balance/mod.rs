@@ -1,5 +1,6 @@
-//! How traffic is shared among the servers of a group. Pure: no clock, no randomness, no health; callers pass weights
-//! that already hold the effects of health and slow start.
+//! How traffic is shared among the servers of a group. Pure: no clock, no randomness, no health; callers pass the time,
+//! and weights that already hold the effect of health.
 
 pub mod maglev;
+pub mod round_robin;
 pub mod slow_start;

@@ -13,23 +13,28 @@ use std::time::Duration;
 const PRESENT: u32 = 1;
 
 impl Maps {
-    /// Prepare, commit, wait until no packet reads the old copy, clean up. `state` follows step by step, so that it is
-    /// right also when a step fails: the next change is made from it.
-    pub fn apply(&mut self, change: &Change, state: &mut MapState) -> Result<(), DatapathError> {
-        for op in &change.prepare {
-            self.carry_out(op)?;
-            state.apply_op(op);
-        }
-        // Release: all writes above are visible to whoever reads the new epoch. (Only tables are not
-        // written by system calls.)
+    /// Writes what no packet can see yet. `state` follows step by step, so that it is right also when a step fails: the
+    /// next change is made from it.
+    pub fn prepare(&mut self, change: &Change, state: &mut MapState) -> Result<(), DatapathError> {
+        self.carry_out_all(&change.prepare, state)
+    }
+
+    /// Puts what was prepared into force with one store, waits until no packet reads the old copy, and cleans up.
+    pub fn commit(&mut self, change: &Change, state: &mut MapState) -> Result<(), DatapathError> {
+        // Release: all writes before are visible to whoever reads the new epoch. (Only tables are not written by
+        // system calls.)
         self.control.word(CONTROL_EPOCH).store(change.epoch, Ordering::Release);
         state.epoch = change.epoch;
         wait_for_readers();
-        for op in &change.cleanup {
+        self.carry_out_all(&change.cleanup, state)
+    }
+
+    fn carry_out_all(&mut self, ops: &[MapOp], state: &mut MapState) -> Result<(), DatapathError> {
+        ops.iter().try_for_each(|op| {
             self.carry_out(op)?;
             state.apply_op(op);
-        }
-        Ok(())
+            Ok(())
+        })
     }
 
     fn carry_out(&mut self, op: &MapOp) -> Result<(), DatapathError> {

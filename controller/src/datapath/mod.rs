@@ -88,10 +88,23 @@ impl Datapath {
         &self.state
     }
 
-    /// Carries out a change. When it fails before the commit, packets see nothing of it; in any case the next change,
-    /// made from [`Datapath::state`], goes on from where this one stopped.
+    /// Carries out a change: both phases.
     pub fn apply(&mut self, change: &Change) -> Result<(), DatapathError> {
-        self.maps.apply(change, &mut self.state)
+        self.prepare(change)?;
+        self.commit(change)
+    }
+
+    /// The first phase: everything that can fail, and nothing that a packet can see. When it fails, or when no
+    /// [`Datapath::commit`] follows, another change may be planned from [`Datapath::state`], which says what was written
+    /// by then.
+    pub fn prepare(&mut self, change: &Change) -> Result<(), DatapathError> {
+        self.maps.prepare(change, &mut self.state)
+    }
+
+    /// The second phase: from its first step on, packets see the whole change. An error is one of cleaning up only; the
+    /// keys it left behind lead to free elements, and the next change removes them.
+    pub fn commit(&mut self, change: &Change) -> Result<(), DatapathError> {
+        self.maps.commit(change, &mut self.state)
     }
 
     /// Prints what the programs have logged.

@@ -4,6 +4,7 @@ use super::DatapathError;
 use super::error::is_root;
 use super::object::{Shape, pinned_shapes};
 use aya::maps::MapInfo;
+use aya::programs::links::{FdLink, PinnedLink};
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
@@ -104,8 +105,8 @@ pub struct Unloaded {
 }
 
 /// Detaches every program and removes every map that a Causeway of any release pinned below `root`; then the directories
-/// if they are empty. What others keep in `root` stays. Without a process that holds them, the kernel frees programs and maps,
-/// a few moments after this returns.
+/// if they are empty. What others keep in `root` stays. Without a process that holds them, the kernel frees programs and
+/// maps.
 pub fn unload(root: &Path) -> Result<Unloaded, DatapathError> {
     if !is_root() {
         return Err(DatapathError::NotPermitted);
@@ -120,10 +121,11 @@ pub fn unload(root: &Path) -> Result<Unloaded, DatapathError> {
             continue;
         }
         for pin in list(&directory)? {
-            fs::remove_file(&pin).map_err(|source| DatapathError::Pin { path: pin, source })?;
             if is_links {
+                remove_link(&pin)?;
                 removed.links += 1;
             } else {
+                fs::remove_file(&pin).map_err(|source| DatapathError::Pin { path: pin, source })?;
                 removed.maps += 1;
             }
         }
@@ -131,6 +133,15 @@ pub fn unload(root: &Path) -> Result<Unloaded, DatapathError> {
     }
     remove_directory(root)?;
     Ok(removed)
+}
+
+/// Removes the pin of a link; when this returns, its program is detached. The kernel frees what was only pinned some time
+/// later, but what a process closes at once.
+pub(super) fn remove_link(pin: &Path) -> Result<(), DatapathError> {
+    let link = PinnedLink::from_pin(pin).ok().map(FdLink::from);
+    fs::remove_file(pin).map_err(|source| DatapathError::Pin { path: pin.to_owned(), source })?;
+    drop(link);
+    Ok(())
 }
 
 /// Removes a directory unless somebody keeps something in it, or it is the mount point.

@@ -90,7 +90,7 @@ impl Datapath {
     /// As [`Datapath::run`], with more to say about the packet.
     pub fn run_arrival(&self, hook: Hook, frame: &[u8], arrival: &Arrival) -> Result<Run, DatapathError> {
         match hook {
-            Hook::Xdp | Hook::XdpGeneric => self.run_xdp(hook, frame, arrival),
+            Hook::Xdp | Hook::XdpGeneric | Hook::XdpElseTc => self.run_xdp(hook, frame, arrival),
             Hook::TcIngress | Hook::TcEgress => self.run_tc(hook, frame, arrival),
         }
     }

@@ -78,9 +78,7 @@ impl MapState {
 
     /// The state once `change` is carried out.
     pub fn apply(&mut self, change: &Change) {
-        for op in change.prepare.iter().chain(&change.cleanup) {
-            self.apply_op(op);
-        }
+        change.prepare.iter().chain(&change.cleanup).for_each(|op| self.apply_op(op));
         self.epoch = change.epoch;
     }
 

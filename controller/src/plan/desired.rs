@@ -269,6 +269,13 @@ impl<'a> Draft<'a> {
         let mut taken = self.slots_in_use();
         for (name, members) in wanted {
             let old = self.current_slot(&name);
+            if let Some(slot) = old
+                && self.is_unproven(&name, &members, slot)
+            {
+                self.tables.insert(slot, self.current.tables[&slot].clone());
+                slots.insert(name, slot);
+                continue;
+            }
             let (slot, table) = table(&members, old.map(|slot| (slot, &self.current.tables[&slot])), &taken);
             let slot = slot.ok_or(CapacityError {
                 what: "Maglev tables",
@@ -282,8 +289,20 @@ impl<'a> Draft<'a> {
         Ok(slots)
     }
 
+    /// Whether nothing is known yet of any server of a group that has a table, as after a restart of this program: the
+    /// table of before knows better than fail-open, as long as it holds nobody who has left.
+    fn is_unproven(&self, group: &ServerGroupName, members: &[Member], slot: u32) -> bool {
+        let standings = self.inputs.standings.get(group).map_or(&[][..], Vec::as_slice);
+        let nothing_known = standings.iter().all(|standing| standing.status == Status::Initial);
+        let in_table: BTreeSet<u16> = self.current.tables[&slot].iter().map(|entry| entry.server).collect();
+        let known: BTreeSet<u16> = members.iter().map(|member| member.index).collect();
+        nothing_known
+            && in_table.len() > usize::from(in_table.contains(&NO_SERVER))
+            && in_table.is_subset(&known)
+    }
+
     fn server(&mut self, group: &ServerGroup, address: ServerAddress) -> Result<(u64, u32), CapacityError> {
-        let identity = server_identity(group, address);
+        let identity = server_identity(&group.name, address);
         let index = self.server_indices.of(identity)?;
         let (reach, via) = match routing::resolve(self.inputs.resources, &group.vpc, address.ip) {
             Path::Local => (REACH_DIRECT, self.direct_hop(address.ip)?),
@@ -370,7 +389,7 @@ impl<'a> Draft<'a> {
         let Ok(port) = server.port.get().try_into() else { return false };
         let address = ServerAddress { ip: server.address.address(), port };
         self.inputs.resources.server_groups.values().any(|group| {
-            group.connection_drain.is_some() && server_identity(group, address) == server.identity
+            group.connection_drain.is_some() && server_identity(&group.name, address) == server.identity
         })
     }
 
@@ -519,11 +538,7 @@ fn vip_identity(address: Ipv4Addr, listener: &Listener) -> u64 {
     identity(&[b"vip", &address.octets(), &listener.port.get().to_be_bytes(), b"tcp"])
 }
 
-fn server_identity(group: &ServerGroup, address: ServerAddress) -> u64 {
-    identity(&[
-        b"server",
-        group.name.as_str().as_bytes(),
-        &address.ip.octets(),
-        &address.port.get().to_be_bytes(),
-    ])
+/// What names the element of a server of an L4 group.
+pub fn server_identity(group: &ServerGroupName, address: ServerAddress) -> u64 {
+    identity(&[b"server", group.as_str().as_bytes(), &address.ip.octets(), &address.port.get().to_be_bytes()])
 }

@@ -13,11 +13,13 @@ mod desired;
 mod diff;
 mod dump;
 mod identity;
+mod snapshot;
 #[cfg(test)]
 mod tests;
 
 pub use capacity::CapacityError;
 pub use contents::{Arrays, Keys, MapContents, MapState, Table};
-pub use desired::{Inputs, Neighbour, desired, neighbours_wanted};
+pub use desired::{Inputs, Neighbour, desired, neighbours_wanted, server_identity};
 pub use diff::{Change, MapOp, diff};
 pub use dump::{dump_change, dump_contents};
+pub use snapshot::{Ids, snapshot};

@@ -1,1 +1,328 @@
-//! The lab: hosts, networks and servers of the two-region tutorial, in network namespaces.
+//! The lab: hosts, networks and servers of the two-region tutorial, in network namespaces of one machine.
+//!
+//! ```text
+//! region Chengdu: VPC1 172.16.0.0/12                                   region Hangzhou: VPC2 192.168.0.0/16
+//!
+//!              203.0.113.0/24        VSW1 172.16.1.0/24
+//!  client ───── net ───── eth0 lb eth1 ──── sw1 ──┬── ecs01 .20
+//!  .50 …     (DNS .53)     .2  │   .10            └── eth1 tr1 w1 ───────── w2 tr2 eth1 ───── ecs02
+//!                              │   .10               .254 │ 10.255.0.0/30   VSW3 192.168.1.0/24 .20
+//!                              └─ eth2 ──── sw2 ─── eth2 ─┘                     └ eth2: VSW4 192.168.2.0/24
+//!                                    VSW2 172.16.2.0/24
+//! ```
+//!
+//! `tr1` ends two VXLAN tunnels, VNI 101 from the balancer's address in VSW1 and 102 from that in VSW2, with kernel
+//! devices. The balancer's VIPs, local addresses, routes and tunnel ends are *not* set up here: that is the
+//! controller's work, and what the tests look at.
+//!
+//! A lab is removed when [`Lab`] is dropped, on Ctrl-C, by [`down`], and before the next [`Lab::up`] with its label.
+//! Removal touches only what the lab wrote down when it made it: see [`Layout::run_dir`].
+
+mod configuration;
+mod fault;
+mod interrupt;
+mod layout;
+mod namespace;
+mod process;
+mod removal;
+pub mod requirement;
+mod resolver;
+mod server;
+mod topology;
+
+pub use configuration::{node_yaml, resources_yaml};
+pub use fault::Fault;
+pub use layout::*;
+pub use process::Process;
+pub use removal::{Removed, down};
+pub use resolver::Domain;
+pub use server::{LogLine, SERVER_PORTS, index_page};
+
+use anyhow::{Context, Result, bail};
+use std::collections::BTreeMap;
+use std::fs;
+use std::net::Ipv4Addr;
+use std::process::Command;
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+use topology::Step;
+
+/// What a lab is made of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LabOptions {
+    /// Label: labs with different ones stand side by side. See [`Layout::new`].
+    pub id: String,
+    /// Which addresses the balancer uses towards servers.
+    pub variant: Variant,
+    /// What veths leave to hardware they do not have.
+    pub offloads: Offloads,
+    /// Servers in VSW1 beside ECS01.
+    pub extra_servers: Vec<ExtraServer>,
+    /// Domains the resolver knows.
+    pub domains: Vec<Domain>,
+    /// Size of the file served as `/big`; 0 for none.
+    pub big_file_bytes: u64,
+}
+
+impl Default for LabOptions {
+    fn default() -> LabOptions {
+        LabOptions {
+            id: String::new(),
+            variant: Variant::default(),
+            offloads: Offloads::default(),
+            extra_servers: Vec::new(),
+            domains: vec![Domain::tutorial()],
+            big_file_bytes: 100_000_000,
+        }
+    }
+}
+
+/// What the lab's interfaces leave to hardware they do not have.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Offloads {
+    /// Everybody but the balancer computes checksums, as packets off a real wire have them. What XDP needs.
+    #[default]
+    RealChecksums,
+    /// Everything, the kernel's default. For throughput of the L7 path; the L4 path then carries wrong checksums.
+    All,
+    /// Nothing: no segmentation offload, no GRO. Shows a packet that is too long, which offloads hide.
+    None,
+}
+
+/// A server in VSW1 beside ECS01; it behaves the same.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ExtraServer {
+    /// Host name, `a-z0-9`, at most 12.
+    pub name: String,
+    /// An address of 172.16.1.0/24 that nobody else has.
+    pub address: Ipv4Addr,
+}
+
+/// A standing lab. Dropping it removes it, unless [`Lab::leave_standing`].
+#[derive(Debug)]
+pub struct Lab {
+    layout: Layout,
+    options: LabOptions,
+    servers: Mutex<BTreeMap<String, Process>>,
+    resolver: Option<Process>,
+    _registered: interrupt::Registered,
+    lock: Option<fs::File>,
+}
+
+impl Lab {
+    /// Builds the two regions, starts servers and resolver, writes [`node_yaml`] and [`resources_yaml`] into the run
+    /// folder. What an earlier lab of this label left behind is removed first.
+    ///
+    /// # Errors
+    /// Not root, a missing program, a namespace of a needed name that is not ours, the label in use by a living lab,
+    /// or a command that fails: named, with what it printed. Nothing is left behind then.
+    pub fn up(options: LabOptions) -> Result<Lab> {
+        let layout = Layout::new(&options.id)?;
+        check_extra_servers(&options)?;
+        let lock = removal::lock(&layout)?;
+        let registered = interrupt::register(&layout)?;
+        removal::remove(&layout)?;
+        // From here on, dropping `lab` removes whatever was made.
+        let mut lab = Lab {
+            layout,
+            options,
+            servers: Mutex::default(),
+            resolver: None,
+            _registered: registered,
+            lock: Some(lock),
+        };
+        lab.build().with_context(|| format!("build lab {:?}", lab.layout.id()))?;
+        Ok(lab)
+    }
+
+    fn build(&mut self) -> Result<()> {
+        removal::prepare(&self.layout)?;
+        for host in topology::hosts(&self.options) {
+            let _turn = interrupt::turn();
+            namespace::create(&self.layout, &host)?;
+        }
+        self.run_steps(&topology::steps(&self.layout, &self.options))?;
+        self.wait_until_switches_forward()?;
+        if self.options.big_file_bytes > 0 {
+            server::write_big_file(&self.layout.big_file(), self.options.big_file_bytes)?;
+        }
+        fs::write(self.layout.node_file(), node_yaml(&self.layout))?;
+        fs::write(self.layout.resources_file(), resources_yaml(self.options.variant))?;
+        self.resolver = Some(resolver::start(&self.layout, &self.options.domains)?);
+        for host in self.servers() {
+            self.start_server(&host)?;
+        }
+        Ok(())
+    }
+
+    /// Names and paths of this lab.
+    pub fn layout(&self) -> &Layout {
+        &self.layout
+    }
+
+    /// What this lab was made of.
+    pub fn options(&self) -> &LabOptions {
+        &self.options
+    }
+
+    /// Hosts with a web server: ECS01, ECS02, and the extra ones.
+    pub fn servers(&self) -> Vec<String> {
+        let extra = self.options.extra_servers.iter().map(|server| server.name.clone());
+        [ECS01, ECS02].map(str::to_owned).into_iter().chain(extra).collect()
+    }
+
+    /// `program`, to be run on `host`: in its network, with this process's files and mounts. The caller adds arguments,
+    /// and spawns and ends it.
+    pub fn command(&self, host: &str, program: &str) -> Result<Command> {
+        command(&self.layout, host, program)
+    }
+
+    /// Runs `words` on `host` to the end and returns its standard output. A failure names host, command, status and
+    /// what it printed to standard error.
+    pub fn run(&self, host: &str, words: &[&str]) -> Result<String> {
+        namespace::run(&mut self.prepare(host, words)?, &format!("lab host {host}"))
+    }
+
+    /// Starts `words` on `host` in the background; what it prints goes to a file in [`Layout::log_dir`].
+    pub fn spawn(&self, host: &str, words: &[&str]) -> Result<Process> {
+        let command = self.prepare(host, words)?;
+        Process::start(&self.layout, host, command, false)
+    }
+
+    /// Starts `command`, which [`Lab::command`] made for `host`, with the input and output it was given.
+    pub fn spawn_command(&self, host: &str, command: Command) -> Result<Process> {
+        Process::start(&self.layout, host, command, true)
+    }
+
+    /// Runs `work` on a thread in the network of `host`, so that sockets it opens are there.
+    pub fn within<T: Send>(&self, host: &str, work: impl FnOnce() -> T + Send) -> Result<T> {
+        namespace::within(&self.layout, host, work)
+    }
+
+    /// Stops the web server on `host`: its ports refuse connections when this returns.
+    pub fn stop_server(&self, host: &str) -> Result<()> {
+        self.check_server(host)?;
+        if let Some(server) = self.lock_servers().remove(host) {
+            server.stop();
+        }
+        Ok(())
+    }
+
+    /// Starts the web server on `host`: its ports accept when this returns. No effect if it runs.
+    pub fn start_server(&self, host: &str) -> Result<()> {
+        self.check_server(host)?;
+        let mut servers = self.lock_servers();
+        if !servers.contains_key(host) {
+            servers.insert(host.to_owned(), server::start(&self.layout, host)?);
+        }
+        Ok(())
+    }
+
+    /// What the web server on `host` logged so far, oldest first.
+    pub fn server_log(&self, host: &str) -> Result<Vec<LogLine>> {
+        self.check_server(host)?;
+        server::log(&self.layout, host)
+    }
+
+    /// Breaks something. Again has no further effect.
+    pub fn inject(&self, fault: &Fault) -> Result<()> {
+        self.run_steps(&fault.break_steps(self.options.variant))
+    }
+
+    /// Mends it. No effect if it is not broken.
+    pub fn mend(&self, fault: &Fault) -> Result<()> {
+        self.run_steps(&fault.mend_steps())
+    }
+
+    /// Lets the lab stand, with its servers, when this process ends. [`down`] removes it.
+    pub fn leave_standing(self) {
+        interrupt::forget(&self.layout);
+        // Also forgets the lock's descriptor, which the end of this process closes.
+        std::mem::forget(self);
+    }
+
+    fn prepare(&self, host: &str, words: &[&str]) -> Result<Command> {
+        let Some((program, arguments)) = words.split_first() else {
+            bail!("lab host {host}: no command given")
+        };
+        let mut command = self.command(host, program)?;
+        command.args(arguments);
+        Ok(command)
+    }
+
+    fn run_steps(&self, steps: &[Step]) -> Result<()> {
+        for step in steps {
+            // One at a time with removal by Ctrl-C, which could otherwise miss what is being made.
+            let _turn = interrupt::turn();
+            let words: Vec<_> = step.words.iter().map(String::as_str).collect();
+            self.run(&step.host, &words)?;
+        }
+        Ok(())
+    }
+
+    /// Carrier is reported by a kernel worker, so a bridge's port may join a moment after both its ends are up.
+    fn wait_until_switches_forward(&self) -> Result<()> {
+        let end = Instant::now() + Duration::from_secs(5);
+        for switch in topology::SWITCHES {
+            let is_up = |line: &str| line.split_whitespace().nth(1) == Some("UP");
+            loop {
+                let ports = self.run(switch, &["ip", "-brief", "link", "show", "master", "br0"])?;
+                if ports.lines().all(is_up) {
+                    break;
+                }
+                if Instant::now() > end {
+                    bail!("lab host {switch}: ports of br0 are not all up after five seconds:\n{ports}");
+                }
+                std::thread::sleep(Duration::from_millis(5));
+            }
+        }
+        Ok(())
+    }
+
+    fn check_server(&self, host: &str) -> Result<()> {
+        let servers = self.servers();
+        if !servers.iter().any(|server| server == host) {
+            bail!("lab host {host:?} has no web server; those that have: {}", servers.join(", "));
+        }
+        Ok(())
+    }
+
+    fn lock_servers(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, Process>> {
+        // A panic while holding it leaves the map whole: each change is one insert or remove.
+        self.servers.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
+
+impl Drop for Lab {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            removal::save_logs(&self.layout);
+        }
+        self.lock_servers().clear();
+        self.resolver = None;
+        let _turn = interrupt::turn();
+        if let Err(error) = removal::remove(&self.layout) {
+            // Nobody is left to hand the error to.
+            eprintln!("lab {:?}: {error:#}", self.layout.id());
+        }
+        if let Some(lock) = self.lock.take() {
+            removal::unlock(&self.layout, lock);
+        }
+    }
+}
+
+/// `program`, to be run on `host` of a lab that stands, whoever built it.
+pub fn command(layout: &Layout, host: &str, program: &str) -> Result<Command> {
+    namespace::command(layout, host, program)
+}
+
+fn check_extra_servers(options: &LabOptions) -> Result<()> {
+    for server in &options.extra_servers {
+        // The length keeps "p-NAME" a valid interface name.
+        Layout::new(&server.name).with_context(|| format!("extra server {:?}", server.name))?;
+        if HOSTS.contains(&server.name.as_str()) || server.name.is_empty() {
+            bail!("extra server {:?}: choose a name other than {}", server.name, HOSTS.join(", "));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,42 @@
+//! The L7 engine alone, one worker, for measuring: `l7_engine LISTEN LOG LOCAL SERVER...`, e.g.
+//! `taskset -c 0 target/release/examples/l7_engine 127.0.0.1:8090 /tmp/access.log 127.0.0.1 127.0.0.1:8081 127.0.0.1:8082`.
+
+use controller::proxy::{AccessLog, Engine, Stats, bind_listeners};
+use controller::snapshot::{GroupSnapshot, ListenerSnapshot, ServerSnapshot, Snapshot};
+use std::net::SocketAddrV4;
+use std::sync::Arc;
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let [listen, log, local, servers @ ..] = &arguments[..] else {
+        return Err("usage: l7_engine LISTEN LOG LOCAL SERVER...".into());
+    };
+    let address: SocketAddrV4 = listen.parse()?;
+    let servers = (1..)
+        .zip(servers)
+        .map(|(id, server)| Ok(ServerSnapshot { id, address: server.parse()?, weight: 100, ramp: None }))
+        .collect::<Result<_, std::net::AddrParseError>>()?;
+    let snapshot = Snapshot {
+        listeners: vec![ListenerSnapshot {
+            id: 1,
+            name: "bench".into(),
+            addresses: vec![address],
+            group: 0,
+            idle_timeout_ms: 15_000,
+            request_timeout_ms: 60_000,
+            x_forwarded_for: true,
+            local_addresses: vec![local.parse()?],
+        }],
+        groups: vec![GroupSnapshot { name: "bench".into(), keepalive: true, fail_open: false, servers }],
+    };
+    let stats = Arc::new(Stats::default());
+    let engine = Engine::start(1, &AccessLog::File(log.into()), &stats)?;
+    let sockets = bind_listeners(&[address])?.into_iter().map(|socket| (1, socket)).collect();
+    engine.publish(snapshot.encode(1).into(), sockets).await?;
+    println!("serving on {address}");
+    tokio::signal::ctrl_c().await?;
+    println!("{:#?}\n{:#?}", stats.listeners(), stats.servers());
+    engine.shutdown(std::time::Duration::from_secs(1));
+    Ok(())
+}

@@ -1,0 +1,135 @@
+//! How other programs talk to a running controller: the native API over a Unix socket, and metrics over HTTP.
+//!
+//! The native API is newline-delimited JSON, one [`Response`] line for each [`Request`] line, on a socket that only
+//! its owner may open. The server knows nothing of the program: it hands requests to the control loop over a channel
+//! and sends back what the loop answers.
+
+pub mod client;
+pub mod metrics;
+pub mod metrics_server;
+pub mod server;
+mod view;
+
+#[cfg(test)]
+mod tests;
+
+pub use view::{
+    FailureView, HealthStatus, LinkCounters, ListenerStatus, ListenerView, LoadBalancerView, NextHopView,
+    PathView, RouteTarget, RouteView, ServerCounters, ServerView, StatusView, ZoneView,
+};
+
+use crate::config::{Change, ConfigErrors, Warnings};
+use crate::store::Revision;
+use serde::{Deserialize, Serialize};
+
+/// Longest line either side sends, bytes: resources of a thousand servers are about 100 KB.
+pub const LINE_BYTES_MAX: usize = 8 * 1024 * 1024;
+
+/// What a client may ask.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "request", rename_all = "kebab-case")]
+pub enum Request {
+    /// Take these resources into force; answered by [`Response::Applied`] when they are, or [`Response::Refused`].
+    Apply {
+        /// Names the text in messages.
+        file_name: String,
+        /// Resources, YAML.
+        text: String,
+    },
+    /// What [`Request::Apply`] would change; answered by [`Response::Difference`] or [`Response::Refused`].
+    Diff {
+        /// Names the text in messages.
+        file_name: String,
+        /// Resources, YAML.
+        text: String,
+    },
+    /// How things of a kind stand; answered by [`Response::View`].
+    Get {
+        /// The kind.
+        kind: Kind,
+    },
+    /// How the program stands; answered by [`Response::Status`].
+    Status,
+}
+
+/// Kinds of things that can be looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum Kind {
+    /// Load balancers with their names, addresses and listeners
+    LoadBalancers,
+    /// Servers with weight, health and load
+    Servers,
+    /// Routes of the VPCs that have a load balancer
+    Routes,
+    /// Tunnel endpoints of transit routers with their counters
+    NextHops,
+}
+
+/// What the controller answers.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "response", rename_all = "kebab-case")]
+pub enum Response {
+    /// The resources are in force.
+    Applied {
+        /// Their number in the store.
+        revision: Revision,
+        /// What changed.
+        changes: Vec<Change>,
+        /// What is doubtful in them.
+        warnings: Warnings,
+    },
+    /// What applying would change.
+    Difference {
+        /// What would change.
+        changes: Vec<Change>,
+        /// What is doubtful in the new ones.
+        warnings: Warnings,
+    },
+    /// The configuration is wrong; nothing was applied.
+    Refused {
+        /// Every error.
+        errors: ConfigErrors,
+    },
+    /// How things of a kind stand.
+    View {
+        /// The things.
+        view: View,
+    },
+    /// How the program stands.
+    Status {
+        /// It.
+        status: StatusView,
+    },
+    /// The request is sound, but could not be carried out; nothing was applied.
+    Failed {
+        /// Why, and what to do.
+        message: String,
+    },
+}
+
+/// Things of one kind, in the order of their names.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", content = "items", rename_all = "kebab-case")]
+pub enum View {
+    /// [`Kind::LoadBalancers`]
+    LoadBalancers(Vec<LoadBalancerView>),
+    /// [`Kind::Servers`]
+    Servers(Vec<ServerView>),
+    /// [`Kind::Routes`]
+    Routes(Vec<RouteView>),
+    /// [`Kind::NextHops`]
+    NextHops(Vec<NextHopView>),
+}
+
+impl View {
+    /// What it shows.
+    pub fn kind(&self) -> Kind {
+        match self {
+            Self::LoadBalancers(_) => Kind::LoadBalancers,
+            Self::Servers(_) => Kind::Servers,
+            Self::Routes(_) => Kind::Routes,
+            Self::NextHops(_) => Kind::NextHops,
+        }
+    }
+}

@@ -1,0 +1,162 @@
+//! What is different between two revisions of the resources, for people.
+
+use crate::model::{Resources, Server, ServerAddress, ServerGroup};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::fmt;
+
+/// One difference.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Change {
+    /// What became of it.
+    pub kind: ChangeKind,
+    /// The thing, as messages name it: `server group "web", server 172.16.1.20:80`.
+    pub subject: String,
+    /// What about it, where that is short: `weight 100 -> 50`. Else empty.
+    pub detail: String,
+}
+
+/// What became of a thing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ChangeKind {
+    /// It is new.
+    Added,
+    /// It is gone.
+    Removed,
+    /// It is different.
+    Changed,
+}
+
+impl fmt::Display for Change {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let sign = match self.kind {
+            ChangeKind::Added => '+',
+            ChangeKind::Removed => '-',
+            ChangeKind::Changed => '~',
+        };
+        write!(f, "{sign} {}", self.subject)?;
+        if self.detail.is_empty() { Ok(()) } else { write!(f, ": {}", self.detail) }
+    }
+}
+
+/// Every difference between `old` and `new`, by kind of thing and then by name; empty if they are equal.
+pub fn changes(old: &Resources, new: &Resources) -> Vec<Change> {
+    let mut found = Vec::new();
+    compare("VPC", &old.vpcs, &new.vpcs, &mut found, whole);
+    compare("transit router", &old.transit_routers, &new.transit_routers, &mut found, whole);
+    compare("load balancer", &old.load_balancers, &new.load_balancers, &mut found, whole);
+    compare("server group", &old.server_groups, &new.server_groups, &mut found, compare_groups);
+    compare("listener", &old.listeners, &new.listeners, &mut found, whole);
+    found
+}
+
+/// Compares two things of one name; `subject` names them.
+type Compare<T> = fn(subject: &str, old: &T, new: &T, found: &mut Vec<Change>);
+
+fn compare<K: Ord + fmt::Display, T: PartialEq>(
+    noun: &str,
+    old: &BTreeMap<K, T>,
+    new: &BTreeMap<K, T>,
+    found: &mut Vec<Change>,
+    compare_two: Compare<T>,
+) {
+    let mut names: Vec<&K> = old.keys().chain(new.keys()).collect();
+    names.sort();
+    names.dedup();
+    for name in names {
+        // Servers are named by address, which no message quotes.
+        let subject =
+            if noun.ends_with("server") { format!("{noun} {name}") } else { format!("{noun} \"{name}\"") };
+        match (old.get(name), new.get(name)) {
+            (None, Some(_)) => found.push(change(ChangeKind::Added, subject, "")),
+            (Some(_), None) => found.push(change(ChangeKind::Removed, subject, "")),
+            (Some(old), Some(new)) if old != new => compare_two(&subject, old, new, found),
+            (Some(_), Some(_)) | (None, None) => {}
+        }
+    }
+}
+
+fn change(kind: ChangeKind, subject: String, detail: impl Into<String>) -> Change {
+    Change { kind, subject, detail: detail.into() }
+}
+
+fn whole<T>(subject: &str, _old: &T, _new: &T, found: &mut Vec<Change>) {
+    found.push(change(ChangeKind::Changed, subject.to_owned(), ""));
+}
+
+fn compare_groups(subject: &str, old: &ServerGroup, new: &ServerGroup, found: &mut Vec<Change>) {
+    let settings = |group: &ServerGroup| ServerGroup { servers: Vec::new(), ..group.clone() };
+    if settings(old) != settings(new) {
+        found.push(change(ChangeKind::Changed, subject.to_owned(), "settings"));
+    }
+    let by_address = |group: &ServerGroup| -> BTreeMap<ServerAddress, Server> {
+        group.servers.iter().map(|server| (server.address, server.clone())).collect()
+    };
+    let (before, after) = (by_address(old), by_address(new));
+    compare(&format!("{subject}, server"), &before, &after, found, compare_servers);
+    if before == after && old.servers != new.servers {
+        found.push(change(ChangeKind::Changed, subject.to_owned(), "order of servers"));
+    }
+}
+
+fn compare_servers(subject: &str, old: &Server, new: &Server, found: &mut Vec<Change>) {
+    let mut details = Vec::new();
+    if old.weight != new.weight {
+        details.push(format!("weight {} -> {}", old.weight.get(), new.weight.get()));
+    }
+    if old.remote_ip != new.remote_ip {
+        details.push(format!("remote_ip {} -> {}", old.remote_ip, new.remote_ip));
+    }
+    if old.description != new.description {
+        details.push("description".to_owned());
+    }
+    found.push(change(ChangeKind::Changed, subject.to_owned(), details.join(", ")));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::parse_resources;
+
+    const TUTORIAL: &str = include_str!("tests/resources.yaml");
+
+    fn between(old: &str, new: &str) -> Vec<String> {
+        let parse =
+            |text: &str| parse_resources(text, "r.yaml").unwrap_or_else(|errors| panic!("{errors}")).value;
+        changes(&parse(old), &parse(new)).iter().map(Change::to_string).collect()
+    }
+
+    #[test]
+    fn finds_nothing_in_a_change_of_comments_and_order_of_names() {
+        assert_eq!(between(TUTORIAL, &format!("# a comment\n{TUTORIAL}")), [""; 0]);
+    }
+
+    #[test]
+    fn names_what_comes_goes_and_changes() {
+        let new = TUTORIAL
+            .replace("port: 80, weight: 100}", "port: 80, weight: 50}")
+            .replace("      - {address: 192.168.1.20, port: 9001, remote_ip: true}\n", "")
+            .replace("interval: 2", "interval: 3")
+            .replace("{name: http, load", "{name: web, load")
+            .replace("mtu: 1500, weight: 100}\n  - name", "mtu: 1400, weight: 100}\n  - name");
+        assert_eq!(
+            between(TUTORIAL, &new),
+            [
+                "~ transit router \"tr-chengdu\"",
+                "- server group \"tcp-web\", server 192.168.1.20:9001",
+                "~ server group \"web\": settings",
+                "~ server group \"web\", server 172.16.1.20:80: weight 100 -> 50",
+                "- listener \"http\"",
+                "+ listener \"web\"",
+            ]
+        );
+    }
+
+    #[test]
+    fn shows_everything_of_a_first_revision_as_added() {
+        let added = changes(&Resources::default(), &parse_resources(TUTORIAL, "r.yaml").unwrap().value);
+        assert_eq!(added.len(), 2 + 2 + 1 + 2 + 2);
+        assert!(added.iter().all(|change| change.kind == ChangeKind::Added));
+    }
+}

@@ -1,0 +1,385 @@
+//! From the tree to the structs of [`super::file`]: types, unknown and repeated keys. Whatever does not fit is
+//! reported and left out, so that one mistake never hides another.
+
+use super::error::{Finding, Place};
+use super::tree::{Tree, Value};
+use ipnet::Ipv4Net;
+use serde_saphyr::Location;
+use std::net::{Ipv4Addr, SocketAddr};
+
+/// Characters shown of a line, at most, on each side of where a value begins.
+const EXCERPT_CHARS: usize = 160;
+
+/// A scalar and where it stands.
+#[derive(Clone, Debug)]
+pub(super) struct At<T> {
+    pub(super) value: T,
+    pub(super) at: Location,
+}
+
+/// A setting of an entry.
+#[derive(Clone, Debug)]
+pub(super) enum Field<T> {
+    /// Not written, or null.
+    Absent,
+    /// Written, and reported as wrong.
+    Bad,
+    /// Written, and of the right type.
+    Good(T),
+}
+
+impl<T> Field<T> {
+    pub(super) fn good(&self) -> Option<&T> {
+        match self {
+            Self::Good(value) => Some(value),
+            Self::Absent | Self::Bad => None,
+        }
+    }
+}
+
+impl<T> Field<Vec<T>> {
+    /// Nothing where the list is absent or bad.
+    pub(super) fn items(&self) -> &[T] {
+        self.good().map_or(&[], Vec::as_slice)
+    }
+}
+
+/// An entry, as messages name it, and where it begins.
+#[derive(Clone, Debug)]
+pub(super) struct Head {
+    pub(super) subject: String,
+    pub(super) at: Location,
+}
+
+/// Collects findings about one file.
+pub(super) struct Report<'a> {
+    file: &'a str,
+    text: &'a str,
+    pub(super) errors: Vec<Finding>,
+    pub(super) warnings: Vec<Finding>,
+}
+
+impl<'a> Report<'a> {
+    pub(super) fn new(text: &'a str, file: &'a str) -> Self {
+        Self { file, text, errors: Vec::new(), warnings: Vec::new() }
+    }
+
+    /// A location of this file with everything a message needs.
+    pub(super) fn place(&self, at: Location) -> Place {
+        let number = |value: u64| u32::try_from(value).unwrap_or(u32::MAX).max(1);
+        let (before, after) = self.text.split_at_checked(self.offset(at)).unwrap_or_default();
+        // A window, not the line: a file of one endless line must not make every message endless.
+        let in_line = |c: &char| *c != '\n' && *c != '\r';
+        let mut line = before.chars().rev().take_while(in_line);
+        let mut excerpt: Vec<char> = line.by_ref().take(EXCERPT_CHARS).collect();
+        if line.next().is_some() {
+            excerpt.push('…');
+        }
+        excerpt.reverse();
+        let excerpt_column = number(excerpt.len() as u64 + 1);
+        excerpt.extend(after.chars().take_while(in_line).take(EXCERPT_CHARS));
+        Place {
+            file: self.file.to_owned(),
+            line: number(at.line()),
+            column: number(at.column()),
+            length: number(at.span().len()),
+            excerpt: excerpt.into_iter().collect(),
+            excerpt_column,
+        }
+    }
+
+    /// Bytes before `at`.
+    fn offset(&self, at: Location) -> usize {
+        // The parser gives no byte offset with syntax errors, of which there is one at most.
+        let by_line_and_column = || {
+            let line = self.text.split_inclusive('\n').take(usize::try_from(at.line()).ok()?);
+            let (start, line) = line.fold((0, ""), |(start, last), line| (start + last.len(), line));
+            let column = usize::try_from(at.column()).ok()?.checked_sub(1)?;
+            let in_line = line.char_indices().nth(column).map_or(line.trim_end().len(), |(offset, _)| offset);
+            Some(start + in_line)
+        };
+        let given = at.span().byte_offset().and_then(|offset| usize::try_from(offset).ok());
+        given.or_else(by_line_and_column).unwrap_or(0)
+    }
+
+    pub(super) fn error(
+        &mut self,
+        at: Location,
+        subject: &str,
+        value: impl Into<String>,
+        rule: impl Into<String>,
+        remedy: impl Into<String>,
+    ) {
+        let finding = self.finding(at, subject, value.into(), rule.into(), remedy.into());
+        self.errors.push(finding);
+    }
+
+    pub(super) fn warning(
+        &mut self,
+        at: Location,
+        subject: &str,
+        value: impl Into<String>,
+        rule: impl Into<String>,
+        remedy: impl Into<String>,
+    ) {
+        let finding = self.finding(at, subject, value.into(), rule.into(), remedy.into());
+        self.warnings.push(finding);
+    }
+
+    fn finding(&self, at: Location, subject: &str, value: String, rule: String, remedy: String) -> Finding {
+        Finding { place: self.place(at), subject: subject.to_owned(), value, rule, remedy }
+    }
+
+    /// What the user wrote at `at`, cut where it gets long.
+    fn written(&self, tree: &Tree) -> String {
+        let span = tree.referenced.span();
+        let raw = span
+            .byte_offset()
+            .zip(span.byte_len())
+            .and_then(|(start, length)| {
+                let start = usize::try_from(start).ok()?;
+                self.text.get(start..start.checked_add(usize::try_from(length).ok()?)?)
+            })
+            .unwrap_or_default()
+            .trim();
+        let line = raw.lines().next().unwrap_or_default();
+        if line.chars().count() > 60 {
+            line.chars().take(57).chain("...".chars()).collect()
+        } else {
+            line.into()
+        }
+    }
+}
+
+/// Where a value stands in the document.
+#[derive(Clone, Copy)]
+pub(super) struct Slot<'a> {
+    /// The thing that holds it, empty for the document itself.
+    pub(super) subject: &'a str,
+    /// Its key.
+    pub(super) key: &'a str,
+    /// Its number in a list, from 1.
+    pub(super) number: Option<usize>,
+}
+
+/// What can be made from a tree.
+pub(super) trait Decode: Sized {
+    /// `None` after reporting what is wrong.
+    fn decode(tree: &Tree, slot: Slot<'_>, report: &mut Report<'_>) -> Option<Self>;
+}
+
+impl<T: Decode> Decode for Vec<T> {
+    fn decode(tree: &Tree, slot: Slot<'_>, report: &mut Report<'_>) -> Option<Self> {
+        match &tree.value {
+            Value::Sequence(items) => Some(
+                items
+                    .iter()
+                    .enumerate()
+                    .filter_map(|(index, item)| {
+                        T::decode(item, Slot { number: Some(index + 1), ..slot }, report)
+                    })
+                    .collect(),
+            ),
+            other => {
+                let value = format!("{} {}", slot.key, report.written(tree));
+                report.error(
+                    tree.referenced,
+                    slot.subject,
+                    value.trim_end(),
+                    format!("expected a list, found {}", other.kind()),
+                    "write one entry per line, each begun with `- `",
+                );
+                None
+            }
+        }
+    }
+}
+
+/// What is written as one word or number.
+pub(super) trait Scalar: Sized {
+    /// Fits "expected {EXPECTED}".
+    const EXPECTED: &'static str;
+    /// Fits "write {EXAMPLE}".
+    const EXAMPLE: &'static str;
+    fn from_value(value: &Value) -> Option<Self>;
+}
+
+impl<T: Scalar> Decode for At<T> {
+    fn decode(tree: &Tree, slot: Slot<'_>, report: &mut Report<'_>) -> Option<Self> {
+        if let Some(value) = T::from_value(&tree.value) {
+            return Some(Self { value, at: tree.referenced });
+        }
+        let value = format!("{} {}", slot.key, report.written(tree));
+        let found = match &tree.value {
+            Value::Text(_) => String::new(),
+            other => format!(", found {}", other.kind()),
+        };
+        report.error(
+            tree.referenced,
+            slot.subject,
+            value.trim_end(),
+            format!("expected {}{found}", T::EXPECTED),
+            format!("write {}", T::EXAMPLE),
+        );
+        None
+    }
+}
+
+impl Scalar for String {
+    const EXPECTED: &'static str = "text";
+    const EXAMPLE: &'static str = "a word, or quote it: \"...\"";
+    fn from_value(value: &Value) -> Option<Self> {
+        match value {
+            Value::Text(text) => Some(text.clone()),
+            _ => None,
+        }
+    }
+}
+
+impl Scalar for bool {
+    const EXPECTED: &'static str = "true or false";
+    const EXAMPLE: &'static str = "true or false";
+    fn from_value(value: &Value) -> Option<Self> {
+        match value {
+            Value::Bool(value) => Some(*value),
+            _ => None,
+        }
+    }
+}
+
+/// Any whole number; each field has its own range.
+impl Scalar for i128 {
+    const EXPECTED: &'static str = "a whole number";
+    const EXAMPLE: &'static str = "a whole number without quotes or unit";
+    fn from_value(value: &Value) -> Option<Self> {
+        match value {
+            Value::Integer(value) => Some(*value),
+            _ => None,
+        }
+    }
+}
+
+macro_rules! parsed_scalar {
+    ($($type:ty, $expected:literal, $example:literal;)*) => {$(
+        impl Scalar for $type {
+            const EXPECTED: &'static str = $expected;
+            const EXAMPLE: &'static str = $example;
+            fn from_value(value: &Value) -> Option<Self> {
+                match value {
+                    Value::Text(text) => text.parse().ok(),
+                    _ => None,
+                }
+            }
+        }
+    )*};
+}
+
+parsed_scalar! {
+    Ipv4Addr, "an IPv4 address", "four numbers from 0 to 255 joined by dots, such as 172.16.1.10";
+    Ipv4Net, "an IPv4 CIDR", "an address and a prefix length, such as 172.16.1.0/24";
+    SocketAddr, "an address and a port", "both, such as 127.0.0.1:9180";
+}
+
+/// A mapping with known keys.
+pub(super) trait Entry: Sized {
+    /// Singular noun; empty for a document.
+    const NOUN: &'static str;
+    /// Keys whose values tell entries apart, in the order tried; several joined by `:` for an address and port.
+    const LABEL: &'static [&'static str];
+    const KEYS: &'static [&'static str];
+    fn from_fields(fields: &Fields<'_>, report: &mut Report<'_>) -> Self;
+}
+
+/// The known keys of one mapping.
+pub(super) struct Fields<'a> {
+    entries: Vec<(&'static str, &'a Tree)>,
+    pub(super) head: Head,
+}
+
+impl Fields<'_> {
+    /// The value under `key`; absent and null are the same.
+    pub(super) fn field<T: Decode>(&self, key: &'static str, report: &mut Report<'_>) -> Field<T> {
+        let found = self.entries.iter().find(|(name, _)| *name == key);
+        let Some((_, tree)) = found.filter(|(_, tree)| tree.value != Value::Null) else {
+            return Field::Absent;
+        };
+        let slot = Slot { subject: &self.head.subject, key, number: None };
+        T::decode(tree, slot, report).map_or(Field::Bad, Field::Good)
+    }
+}
+
+/// Decodes a mapping: its keys checked, its subject named.
+pub(super) fn decode_entry<T: Entry>(tree: &Tree, slot: Slot<'_>, report: &mut Report<'_>) -> Option<T> {
+    let Value::Mapping(mapping) = &tree.value else {
+        let value = report.written(tree);
+        report.error(
+            tree.referenced,
+            slot.subject,
+            format!("{} {value}", slot.key).trim(),
+            format!("expected a mapping of {}, found {}", keys::<T>(), tree.value.kind()),
+            "write `key: value` pairs",
+        );
+        return None;
+    };
+    let subject = subject_of::<T>(mapping, slot, report);
+    let mut entries: Vec<(&'static str, &Tree)> = Vec::new();
+    for (key, value) in mapping {
+        match T::KEYS.iter().find(|known| **known == key.value) {
+            Some(known) => entries.push((known, value)),
+            None => report.error(
+                key.referenced,
+                &subject,
+                format!("key `{}`", key.value),
+                "there is no such setting here",
+                match nearest(&key.value, T::KEYS) {
+                    Some(near) => format!("did you mean `{near}`?"),
+                    None => format!("the settings are {}", keys::<T>()),
+                },
+            ),
+        }
+    }
+    // The place of a mapping is its first key: in block style the mapping itself begins nowhere visible.
+    let at = mapping.first().map_or(tree.referenced, |(key, _)| key.referenced);
+    Some(T::from_fields(&Fields { entries, head: Head { subject, at } }, report))
+}
+
+fn keys<T: Entry>() -> String {
+    T::KEYS.iter().map(|key| format!("`{key}`")).collect::<Vec<_>>().join(", ")
+}
+
+/// `server group "web", server 172.16.1.20:80`, or its number in the list where it has no name.
+fn subject_of<T: Entry>(
+    mapping: &[(serde_saphyr::Spanned<String>, Tree)],
+    slot: Slot<'_>,
+    report: &Report<'_>,
+) -> String {
+    let labels: Vec<String> = T::LABEL
+        .iter()
+        .filter_map(|label| mapping.iter().find(|(key, _)| key.value == *label))
+        .map(|(_, value)| match &value.value {
+            Value::Text(text) => text.clone(),
+            _ => report.written(value),
+        })
+        .filter(|label| !label.is_empty())
+        .collect();
+    let own = match (T::NOUN, labels.as_slice(), slot.number) {
+        ("", ..) => String::new(),
+        (noun, [], Some(number)) => format!("{noun} #{number}"),
+        (noun, [], None) => noun.to_owned(),
+        (noun, labels, _) if T::LABEL == ["name"] => format!("{noun} \"{}\"", labels[0]),
+        (noun, labels, _) => format!("{noun} {}", labels.join(":")),
+    };
+    [slot.subject, &own].into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(", ")
+}
+
+/// The candidate most like `word`, if any is like it at all.
+pub(super) fn nearest<'a>(word: &str, candidates: &[&'a str]) -> Option<&'a str> {
+    candidates
+        .iter()
+        .map(|candidate| {
+            (strsim::damerau_levenshtein(&word.to_lowercase(), &candidate.to_lowercase()), candidate)
+        })
+        .filter(|(distance, candidate)| *distance * 3 <= candidate.len().max(3))
+        .min_by_key(|(distance, _)| *distance)
+        .map(|(_, candidate)| *candidate)
+}

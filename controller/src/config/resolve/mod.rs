@@ -1,0 +1,219 @@
+//! From files as written to the model: defaults, names, ranges, and the rules between things.
+//!
+//! Entries are resolved one by one; a bad one is reported and left out. Rules between things then run over what
+//! could be made out, so that one pass reports everything.
+
+mod addresses;
+mod connectivity;
+mod health_check;
+mod listener;
+mod load_balancer;
+mod node;
+mod rules;
+mod server_group;
+mod together;
+mod transit_router;
+mod vpc;
+
+pub(super) use node::resolve_node;
+pub(super) use together::check_together;
+
+use super::decode::Report;
+use super::error::{Finding, Place};
+use super::file::{ResourcesFile, VpcEntry};
+use crate::model::{
+    ListenerName, LoadBalancerName, NextHopName, Resources, ServerAddress, ServerGroupName,
+    TransitRouterName, VpcName, ZoneName,
+};
+use ipnet::Ipv4Net;
+use serde_saphyr::Location;
+use std::collections::BTreeMap;
+
+/// What was declared, whether or not it is right: a reference to a wrong entry is not one more error.
+struct Declared {
+    vpcs: BTreeMap<String, Location>,
+    vpc_cidrs: BTreeMap<String, Ipv4Net>,
+    /// By VPC, then by name.
+    vswitches: BTreeMap<String, BTreeMap<String, Location>>,
+    vswitch_facts: BTreeMap<(String, String), VswitchFacts>,
+    transit_routers: BTreeMap<String, Location>,
+    load_balancers: BTreeMap<String, Location>,
+    server_groups: BTreeMap<String, Location>,
+}
+
+/// What a load balancer needs to know of a vSwitch.
+struct VswitchFacts {
+    zone: Option<String>,
+    cidr: Option<Ipv4Net>,
+}
+
+impl Declared {
+    fn vswitch(&self, vpc: &str, name: &str) -> Option<&VswitchFacts> {
+        self.vswitch_facts.get(&(vpc.to_owned(), name.to_owned()))
+    }
+
+    fn collect(file: &ResourcesFile, report: &mut Report<'_>) -> Self {
+        // Entries of different kinds may share a name; two of one kind may not.
+        macro_rules! names {
+            ($noun:literal, $entries:expr) => {
+                report.distinct($noun, $entries.items().iter().map(|entry| (&entry.head, &entry.name)))
+            };
+        }
+        let mut declared = Self {
+            vpcs: names!("VPC", file.vpcs),
+            vpc_cidrs: BTreeMap::new(),
+            vswitches: BTreeMap::new(),
+            vswitch_facts: BTreeMap::new(),
+            transit_routers: names!("transit router", file.transit_routers),
+            load_balancers: names!("load balancer", file.load_balancers),
+            server_groups: names!("server group", file.server_groups),
+        };
+        names!("listener", file.listeners);
+        let hops = file.transit_routers.items().iter().flat_map(|router| router.next_hops.items());
+        report.distinct("next hop", hops.map(|hop| (&hop.head, &hop.name)));
+        for vpc in file.vpcs.items() {
+            declared.collect_vpc(vpc);
+        }
+        declared
+    }
+
+    fn collect_vpc(&mut self, vpc: &VpcEntry) {
+        let Some(name) = vpc.name.good().map(|name| name.value.clone()) else { return };
+        if let Some(cidr) = vpc.cidr.good() {
+            self.vpc_cidrs.insert(name.clone(), cidr.value.trunc());
+        }
+        for vswitch in vpc.vswitches.items() {
+            let Some(text) = vswitch.name.good() else { continue };
+            self.vswitches.entry(name.clone()).or_default().insert(text.value.clone(), text.at);
+            let facts = VswitchFacts {
+                zone: vswitch.zone.good().map(|zone| zone.value.clone()),
+                cidr: vswitch.cidr.good().map(|cidr| cidr.value.trunc()),
+            };
+            self.vswitch_facts.insert((name.clone(), text.value.clone()), facts);
+        }
+    }
+}
+
+/// The resources, as far as they could be made out; whole if nothing was reported.
+pub(super) fn resolve_resources(
+    file: &ResourcesFile,
+    places: &mut Places,
+    report: &mut Report<'_>,
+) -> Resources {
+    let declared = Declared::collect(file, report);
+    let mut resources = Resources::default();
+    for entry in file.vpcs.items() {
+        let vpc = vpc::resolve_vpc(entry, &declared, places, report);
+        resources.vpcs.extend(vpc.map(|vpc| (vpc.name.clone(), vpc)));
+    }
+    for entry in file.transit_routers.items() {
+        let router = transit_router::resolve_transit_router(entry, &declared, places, report);
+        resources.transit_routers.extend(router.map(|router| (router.name.clone(), router)));
+    }
+    for entry in file.load_balancers.items() {
+        let balancer = load_balancer::resolve_load_balancer(entry, &declared, places, report);
+        resources.load_balancers.extend(balancer.map(|balancer| (balancer.name.clone(), balancer)));
+    }
+    for entry in file.server_groups.items() {
+        let group = server_group::resolve_server_group(entry, &declared, places, report);
+        resources.server_groups.extend(group.map(|group| (group.name.clone(), group)));
+    }
+    for entry in file.listeners.items() {
+        let listener = listener::resolve_listener(entry, &declared, places, report);
+        resources.listeners.extend(listener.map(|listener| (listener.name.clone(), listener)));
+    }
+    if file.listeners.items().is_empty() {
+        report.warning(file.head.at, "", "no listeners", "nothing is served", "add `listeners`");
+    }
+    let mut checks = Checks::new([&*places]);
+    connectivity::check_connectivity(&resources, &mut checks);
+    addresses::check_addresses(&resources, &mut checks);
+    listener::check_listeners(&resources, &mut checks);
+    report.errors.append(&mut checks.errors);
+    report.warnings.append(&mut checks.warnings);
+    resources
+}
+
+/// Something in the model whose place in a file a later message may need.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Spot {
+    NatPrefix,
+    NodeZone(ZoneName),
+    TunnelAddress(ZoneName),
+    VpcCidr(VpcName),
+    Route(VpcName, Ipv4Net),
+    Attachment(TransitRouterName, VpcName),
+    NextHop(NextHopName),
+    HopAddress(NextHopName),
+    Zone(LoadBalancerName, ZoneName),
+    Vip(LoadBalancerName, ZoneName),
+    LocalAddress(LoadBalancerName, ZoneName, usize),
+    BackToOriginPrefix(LoadBalancerName),
+    ServerGroup(ServerGroupName),
+    Server(ServerGroupName, ServerAddress),
+    Listener(ListenerName),
+    ListenerPort(ListenerName),
+    ListenerGroup(ListenerName),
+}
+
+/// Where the things of one file stand, and how messages name them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Places {
+    spots: BTreeMap<Spot, (Place, String)>,
+    /// For what has no place of its own.
+    start: Place,
+}
+
+impl Places {
+    pub(super) fn new(start: Place) -> Self {
+        Self { spots: BTreeMap::new(), start }
+    }
+
+    fn set(&mut self, spot: Spot, place: Place, subject: &str) {
+        self.spots.insert(spot, (place, subject.to_owned()));
+    }
+}
+
+/// Collects findings of rules that run over the model.
+pub(super) struct Checks<'a> {
+    places: Vec<&'a Places>,
+    pub(super) errors: Vec<Finding>,
+    pub(super) warnings: Vec<Finding>,
+}
+
+impl<'a> Checks<'a> {
+    /// `places`: of each file involved, at least one.
+    pub(super) fn new<const N: usize>(places: [&'a Places; N]) -> Self {
+        const { assert!(N > 0) };
+        Self { places: places.to_vec(), errors: Vec::new(), warnings: Vec::new() }
+    }
+
+    fn error(
+        &mut self,
+        spot: &Spot,
+        value: impl Into<String>,
+        rule: impl Into<String>,
+        remedy: impl Into<String>,
+    ) {
+        let finding = self.finding(spot, value.into(), rule.into(), remedy.into());
+        self.errors.push(finding);
+    }
+
+    fn warning(
+        &mut self,
+        spot: &Spot,
+        value: impl Into<String>,
+        rule: impl Into<String>,
+        remedy: impl Into<String>,
+    ) {
+        let finding = self.finding(spot, value.into(), rule.into(), remedy.into());
+        self.warnings.push(finding);
+    }
+
+    fn finding(&self, spot: &Spot, value: String, rule: String, remedy: String) -> Finding {
+        let known = self.places.iter().find_map(|places| places.spots.get(spot));
+        let (place, subject) =
+            known.cloned().unwrap_or_else(|| (self.places[0].start.clone(), String::new()));
+        Finding { place, subject, value, rule, remedy }
+    }
+}

@@ -1,0 +1,278 @@
+//! Rules about one value, shared by the kinds of entries.
+
+use crate::config::decode::{At, Field, Head, Report, nearest};
+use ipnet::Ipv4Net;
+use serde_saphyr::Location;
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+use std::num::NonZeroU16;
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+/// The address ranges that count as private (SG-41), and all that a remote server may have (SG-52).
+pub(super) const PRIVATE_RANGES: [Ipv4Net; 4] = [
+    Ipv4Net::new_assert(Ipv4Addr::new(10, 0, 0, 0), 8),
+    Ipv4Net::new_assert(Ipv4Addr::new(100, 64, 0, 0), 10),
+    Ipv4Net::new_assert(Ipv4Addr::new(172, 16, 0, 0), 12),
+    Ipv4Net::new_assert(Ipv4Addr::new(192, 168, 0, 0), 16),
+];
+
+/// [`PRIVATE_RANGES`] for messages.
+pub(super) const PRIVATE_RANGES_TEXT: &str = "10.0.0.0/8, 100.64.0.0/10, 172.16.0.0/12 or 192.168.0.0/16";
+
+/// Whether `address` lies in one of [`PRIVATE_RANGES`].
+pub(super) fn is_private(address: Ipv4Addr) -> bool {
+    PRIVATE_RANGES.iter().any(|range| range.contains(&address))
+}
+
+/// Whether two CIDRs share an address.
+pub(super) fn overlap(a: Ipv4Net, b: Ipv4Net) -> bool {
+    a.contains(&b) || b.contains(&a)
+}
+
+/// `"a", "b"`, or `none` in words.
+pub(super) fn list<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
+    let quoted: Vec<String> = names.into_iter().map(|name| format!("\"{name}\"")).collect();
+    if quoted.is_empty() { "none".to_owned() } else { quoted.join(", ") }
+}
+
+fn plural(noun: &str) -> String {
+    if noun.ends_with("ch") { format!("{noun}es") } else { format!("{noun}s") }
+}
+
+impl Report<'_> {
+    /// The setting; reported where it is absent.
+    pub(super) fn required<'e, T>(
+        &mut self,
+        head: &Head,
+        key: &str,
+        field: &'e Field<T>,
+        remedy: &str,
+    ) -> Option<&'e T> {
+        if matches!(field, Field::Absent) {
+            self.error(head.at, &head.subject, "", format!("`{key}` is missing"), remedy);
+        }
+        field.good()
+    }
+
+    /// A whole number within `range`; `default` where absent.
+    pub(super) fn number(
+        &mut self,
+        head: &Head,
+        key: &str,
+        field: &Field<At<i128>>,
+        range: RangeInclusive<i128>,
+        default: i128,
+    ) -> Option<i128> {
+        match field {
+            Field::Absent => Some(default),
+            Field::Bad => None,
+            Field::Good(number) => self.in_range(head, key, number, range),
+        }
+    }
+
+    /// `number` if it is within `range`.
+    pub(super) fn in_range(
+        &mut self,
+        head: &Head,
+        key: &str,
+        number: &At<i128>,
+        range: RangeInclusive<i128>,
+    ) -> Option<i128> {
+        if range.contains(&number.value) {
+            return Some(number.value);
+        }
+        let (low, high) = (range.start(), range.end());
+        self.error(
+            number.at,
+            &head.subject,
+            format!("{key} {}", number.value),
+            format!("outside {low} to {high}"),
+            format!("write a number from {low} to {high}"),
+        );
+        None
+    }
+
+    /// Seconds within `range`.
+    pub(super) fn seconds(
+        &mut self,
+        head: &Head,
+        key: &str,
+        field: &Field<At<i128>>,
+        range: RangeInclusive<i128>,
+        default: i128,
+    ) -> Option<Duration> {
+        let seconds = self.number(head, key, field, range, default)?;
+        Some(Duration::from_secs(u64::try_from(seconds).expect("ranges of seconds are positive")))
+    }
+
+    /// A port that must be written.
+    pub(super) fn port(&mut self, head: &Head, field: &Field<At<i128>>) -> Option<NonZeroU16> {
+        let number = self.required(head, "port", field, "write a port from 1 to 65535")?;
+        let port = self.in_range(head, "port", number, 1..=65535)?;
+        u16::try_from(port).ok().and_then(NonZeroU16::new)
+    }
+
+    /// One of `choices`. `refused` are words that mean something, but nothing that this program does; each with why.
+    pub(super) fn choice<T: Copy>(
+        &mut self,
+        head: &Head,
+        key: &str,
+        text: &At<String>,
+        choices: &[(&str, T)],
+        refused: &[(&str, &str)],
+    ) -> Option<T> {
+        let word = text.value.as_str();
+        if let Some((_, value)) = choices.iter().find(|(name, _)| *name == word) {
+            return Some(*value);
+        }
+        let names: Vec<&str> = choices.iter().map(|(name, _)| *name).collect();
+        let (rule, remedy) = match refused.iter().find(|(name, _)| name.eq_ignore_ascii_case(word)) {
+            Some((_, why)) => ((*why).to_owned(), format!("write {}", names.join(" or "))),
+            None => (
+                format!("not one of {}", names.join(", ")),
+                match nearest(word, &names) {
+                    Some(near) => format!("did you mean {near}?"),
+                    None => format!("write {}", names.join(" or ")),
+                },
+            ),
+        };
+        self.error(text.at, &head.subject, format!("{key} {word}"), rule, remedy);
+        None
+    }
+
+    /// One of `choices`, `default` where absent; see [`Report::choice`].
+    pub(super) fn choice_or<T: Copy>(
+        &mut self,
+        head: &Head,
+        key: &str,
+        field: &Field<At<String>>,
+        default: T,
+        choices: &[(&str, T)],
+        refused: &[(&str, &str)],
+    ) -> Option<T> {
+        match field {
+            Field::Absent => Some(default),
+            Field::Bad => None,
+            Field::Good(text) => self.choice(head, key, text, choices, refused),
+        }
+    }
+
+    /// A CIDR without host bits.
+    pub(super) fn cidr(&mut self, head: &Head, key: &str, cidr: &At<Ipv4Net>) -> Option<Ipv4Net> {
+        let network = cidr.value.trunc();
+        if network != cidr.value {
+            self.error(
+                cidr.at,
+                &head.subject,
+                format!("{key} {}", cidr.value),
+                "the address has bits set beyond the prefix length",
+                format!("write {network}, or {}/32 for the one address", cidr.value.addr()),
+            );
+            return None;
+        }
+        Some(network)
+    }
+
+    /// A CIDR inside the private ranges.
+    pub(super) fn private_cidr(&mut self, head: &Head, key: &str, cidr: &At<Ipv4Net>) -> Option<Ipv4Net> {
+        let network = self.cidr(head, key, cidr)?;
+        if PRIVATE_RANGES.iter().any(|range| range.contains(&network)) {
+            return Some(network);
+        }
+        self.error(
+            cidr.at,
+            &head.subject,
+            format!("{key} {network}"),
+            "not a private range",
+            format!("use a CIDR inside {PRIVATE_RANGES_TEXT}"),
+        );
+        None
+    }
+
+    /// A name of a resource (SG-4; the same rule for every kind): 2 to 128 characters, the first a letter, a digit or
+    /// an ideograph, the rest also `.`, `_`, `-` and space.
+    pub(super) fn name(&mut self, head: &Head, field: &Field<At<String>>) -> Option<String> {
+        let text = self.required(head, "name", field, "give it a name: `name: ...`")?;
+        let name = &text.value;
+        let length = name.chars().count();
+        let begins_well = name.starts_with(char::is_alphanumeric);
+        let is_fine = |c: char| c.is_alphanumeric() || matches!(c, '.' | '_' | '-' | ' ');
+        if (2..=128).contains(&length) && begins_well && name.chars().all(is_fine) {
+            return Some(name.clone());
+        }
+        self.error(
+            text.at,
+            &head.subject,
+            format!("name {name:?}"),
+            "a name has 2 to 128 characters: letters, digits, `.`, `_`, `-` and space, the first a letter or digit",
+            "choose another name",
+        );
+        None
+    }
+
+    /// A label such as a region or a zone: 1 to 64 characters without spaces.
+    pub(super) fn label(&mut self, head: &Head, key: &str, field: &Field<At<String>>) -> Option<String> {
+        let text = self.required(head, key, field, &format!("write `{key}: ...`"))?;
+        let is_fine = |c: char| c.is_alphanumeric() || matches!(c, '.' | '_' | '-');
+        if (1..=64).contains(&text.value.chars().count()) && text.value.chars().all(is_fine) {
+            return Some(text.value.clone());
+        }
+        self.error(
+            text.at,
+            &head.subject,
+            format!("{key} {:?}", text.value),
+            format!("a {key} has 1 to 64 characters: letters, digits, `.`, `_` and `-`"),
+            "choose another",
+        );
+        None
+    }
+
+    /// The name of something declared; otherwise says what is.
+    pub(super) fn reference(
+        &mut self,
+        head: &Head,
+        noun: &str,
+        text: &At<String>,
+        declared: &BTreeMap<String, Location>,
+    ) -> Option<String> {
+        if declared.contains_key(&text.value) {
+            return Some(text.value.clone());
+        }
+        let names: Vec<&str> = declared.keys().map(String::as_str).collect();
+        let hint = nearest(&text.value, &names).map(|near| format!("did you mean \"{near}\"? "));
+        self.error(
+            text.at,
+            &head.subject,
+            format!("{noun} \"{}\"", text.value),
+            format!("no {noun} of that name is defined"),
+            format!("{}defined {}: {}", hint.unwrap_or_default(), plural(noun), list(names)),
+        );
+        None
+    }
+
+    /// Names of a kind with where each was first written; repeated ones are reported.
+    pub(super) fn distinct<'e>(
+        &mut self,
+        noun: &str,
+        names: impl Iterator<Item = (&'e Head, &'e Field<At<String>>)>,
+    ) -> BTreeMap<String, Location> {
+        let mut declared: BTreeMap<String, Location> = BTreeMap::new();
+        for (head, field) in names {
+            let Some(text) = field.good() else { continue };
+            match declared.get(&text.value) {
+                None => {
+                    declared.insert(text.value.clone(), text.at);
+                }
+                Some(first) => self.error(
+                    text.at,
+                    &head.subject,
+                    format!("name \"{}\"", text.value),
+                    format!("another {noun} on line {} has this name", first.line()),
+                    "rename or remove one of them",
+                ),
+            }
+        }
+        declared
+    }
+}

@@ -1,0 +1,535 @@
+//! One client connection: its requests one after the other, from the first byte to the log line.
+
+use super::access_log::{ErrorSource, Record, Subject, push_address};
+use super::answer::write_answer;
+use super::exchange::{Buffers, Complete, Exchange, Failure, Progress, write_all};
+use super::http1::field::Name;
+use super::http1::head::{RequestHead, ResponseHead};
+use super::http1::rewrite::{ToServer, write_request};
+use super::http1::{Framing, HEAD_BYTES_MAX, Refusal, Version};
+use super::reactor::{TcpStream, Timer};
+use super::stats::{ListenerColumn, ServerColumn, count_response};
+use super::target::{Server, Target};
+use super::upstream::{self, CONNECT_NS};
+use super::worker::{Slot, Worker};
+use std::cell::Cell;
+use std::future::{Future, poll_fn};
+use std::io::{self, IoSlice};
+use std::net::{Ipv4Addr, SocketAddrV4};
+use std::pin::pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::Poll;
+
+/// First size of the buffer for request heads; it grows to [`HEAD_BYTES_MAX`].
+const HEAD_BYTES: usize = 8 * 1024;
+/// After an answer to a request that was not read to its end, the rest is read and dropped for so long (nanoseconds)
+/// and so many bytes, because closing at once would reset the connection and take the answer away from the client.
+const LINGER_NS: u64 = 2_000_000_000;
+const LINGER_BYTES: usize = 1 << 20;
+
+/// Storage for one request at a time; connections borrow it from the worker while a request runs.
+#[derive(Default)]
+pub struct Scratch {
+    /// Bytes from the client: `filled` of them, the current request's head first.
+    client: Vec<u8>,
+    filled: usize,
+    out: Vec<u8>,
+    upload: Vec<u8>,
+    request: RequestHead,
+    response: ResponseHead,
+}
+
+/// A client's connection.
+pub struct Connection {
+    pub(super) worker: Rc<Worker>,
+    slot: Rc<Slot>,
+    pub(super) client: TcpStream,
+    peer: SocketAddrV4,
+    peer_text: Vec<u8>,
+    vip: SocketAddrV4,
+    pub(super) timer: Timer,
+}
+
+/// What becomes of the client's connection after a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Next {
+    Keep,
+    Close,
+    /// Close after reading what the client is still sending.
+    Linger,
+    /// Close so that the client cannot take what it has for the whole response.
+    Abort,
+}
+
+/// Counts a connection as open while it lives.
+struct OpenConnection(Arc<ListenerColumn>);
+
+impl OpenConnection {
+    fn new(counters: Arc<ListenerColumn>) -> OpenConnection {
+        counters.connections.add(1);
+        counters.active_connections.add(1);
+        OpenConnection(counters)
+    }
+}
+
+impl Drop for OpenConnection {
+    fn drop(&mut self) {
+        self.0.active_connections.subtract_one();
+    }
+}
+
+/// Counts a request as under way at a server while it lives.
+struct ActiveRequest<'a>(&'a ServerColumn);
+
+impl<'a> ActiveRequest<'a> {
+    fn new(counters: &'a ServerColumn) -> ActiveRequest<'a> {
+        counters.requests.add(1);
+        counters.active.add(1);
+        ActiveRequest(counters)
+    }
+}
+
+impl Drop for ActiveRequest<'_> {
+    fn drop(&mut self) {
+        self.0.active.subtract_one();
+    }
+}
+
+/// Serves `client` until either side is done with the connection.
+pub async fn serve(
+    worker: Rc<Worker>,
+    slot: Rc<Slot>,
+    client: TcpStream,
+    peer: SocketAddrV4,
+    vip: SocketAddrV4,
+) {
+    let _open = OpenConnection::new(slot.target().counters.clone());
+    let mut peer_text = Vec::with_capacity(15);
+    push_address(&mut peer_text, *peer.ip());
+    let connection = Connection { worker, slot, client, peer, peer_text, vip, timer: Timer::new() };
+    let next = connection.run().await;
+    match next {
+        Next::Linger => connection.linger().await,
+        Next::Abort => {
+            // Without the option the connection still closes, only more politely.
+            let _ = connection.client.reset_on_close();
+        }
+        Next::Keep | Next::Close => {}
+    }
+}
+
+impl Connection {
+    /// True when this connection must not take another request.
+    pub fn is_closing(&self) -> bool {
+        self.slot.is_closing()
+    }
+
+    async fn run(&self) -> Next {
+        let mut pipelined: Option<Box<Scratch>> = None;
+        loop {
+            let target = self.slot.target();
+            let mut scratch = match pipelined.take() {
+                Some(scratch) => scratch,
+                None if self.request_begins(&target).await => self.worker.take_scratch(),
+                None => return Next::Close,
+            };
+            let next = self.request(&target, &mut scratch).await;
+            if next == Next::Keep && scratch.filled > 0 && !self.is_closing() {
+                pipelined = Some(scratch);
+                continue;
+            }
+            scratch.filled = 0;
+            self.worker.put_scratch(scratch);
+            if next != Next::Keep {
+                return next;
+            }
+        }
+    }
+
+    /// Waits without any buffer: true when bytes came, false when the idle timeout passed or the listener closed.
+    async fn request_begins(&self, target: &Target) -> bool {
+        self.timer.set_after(target.idle_ns);
+        poll_fn(|cx| {
+            if self.is_closing() {
+                Poll::Ready(false)
+            } else if self.client.poll_readable(cx).is_ready() {
+                Poll::Ready(true)
+            } else {
+                self.timer.poll_expired(cx).map(|()| false)
+            }
+        })
+        .await
+    }
+
+    /// One request, from reading its head to its log line.
+    async fn request(&self, target: &Target, scratch: &mut Scratch) -> Next {
+        let start = self.timer.now();
+        let mut record = Record { start, reason: target.reason, ..Record::default() };
+        let head = match self.read_head(target, scratch).await {
+            Ok(head) => head,
+            Err(None) => return Next::Close,
+            Err(Some((status, cause))) => {
+                record.error = ErrorSource::Client;
+                record.cause = cause;
+                record.request_bytes = scratch.filled as u64;
+                record.head_read = self.timer.now();
+                let sent = match cause {
+                    CLIENT_CLOSED => {
+                        record.status = status;
+                        0
+                    }
+                    _ => self.answer(scratch, &mut record, status, false).await,
+                };
+                self.finish(target, scratch, &record, scratch.filled, sent);
+                return Next::Linger;
+            }
+        };
+        record.head_read = self.timer.now();
+        let progress = Progress::default();
+        let result = self.forward(target, scratch, head, &progress, &mut record).await;
+        record.request_bytes = head as u64 + progress.body_first.get() + progress.body_received.get();
+        record.upstream_status = progress.status.get();
+        record.upstream_first_byte = if record.upstream_status == 0 { 0 } else { progress.first_byte.get() };
+        record.body_bytes_sent = progress.body_sent.get();
+        let mut sent = progress.bytes_sent.get();
+        let next = match result {
+            Ok(complete) => {
+                record.status = progress.status.get();
+                match (complete.keep_client, progress.uploaded.get()) {
+                    (true, _) => Next::Keep,
+                    (false, true) => Next::Close,
+                    (false, false) => Next::Linger,
+                }
+            }
+            Err(failure) => {
+                let (status, source, cause) = blame(failure, progress.started.get());
+                record.error = source;
+                record.cause = cause;
+                if progress.started.get() {
+                    record.status = status;
+                    if progress.ends_by_close.get() { Next::Abort } else { Next::Close }
+                } else if failure == Failure::ClientGone {
+                    record.status = status;
+                    Next::Close
+                } else {
+                    let whole = progress.uploaded.get() || scratch.request.framing == Framing::None;
+                    let keep = whole && scratch.request.keep_alive && !self.is_closing();
+                    sent += self.answer(scratch, &mut record, status, keep).await;
+                    if keep { Next::Keep } else { Next::Linger }
+                }
+            }
+        };
+        self.finish(target, scratch, &record, head, sent);
+        if next == Next::Keep {
+            scratch.forget(head);
+        }
+        next
+    }
+
+    /// Reads until the head is complete: its length. `Err(None)`: the client left without a request. `Err(Some(..))`:
+    /// the status for a refused, late or cut one, and the cause.
+    async fn read_head(
+        &self,
+        target: &Target,
+        scratch: &mut Scratch,
+    ) -> Result<usize, Option<(u16, &'static str)>> {
+        // One deadline for the whole head: a client cannot stretch it by sending a byte now and then.
+        self.timer.set_after(target.request_ns);
+        scratch.request.reset();
+        let mut parsed = 0;
+        loop {
+            if scratch.filled > parsed {
+                parsed = scratch.filled;
+                match scratch.request.parse(&scratch.client[..parsed]) {
+                    Ok(Some(length)) => return Ok(length),
+                    Ok(None) => {}
+                    Err(refusal) => return Err(Some((refusal.status(), refusal_text(refusal)))),
+                }
+            }
+            if scratch.filled == scratch.client.len() {
+                let larger = (scratch.client.len() * 4).clamp(HEAD_BYTES, HEAD_BYTES_MAX);
+                scratch.client.resize(larger.max(scratch.filled + 1), 0);
+            }
+            let space = &mut scratch.client[scratch.filled..];
+            let read = poll_fn(|cx| match self.client.poll_read(cx, space) {
+                Poll::Ready(result) => Poll::Ready(Some(result)),
+                Poll::Pending => self.timer.poll_expired(cx).map(|()| None),
+            })
+            .await;
+            match read {
+                Some(Ok(read @ 1..)) => scratch.filled += read,
+                _ if scratch.filled == 0 => return Err(None),
+                Some(_) => return Err(Some((400, CLIENT_CLOSED))),
+                None => return Err(Some((408, "request head incomplete within the request timeout"))),
+            }
+        }
+    }
+
+    /// Finds a server that takes the request, with one more try on another where that is safe (LR-124), and runs it.
+    async fn forward(
+        &self,
+        target: &Target,
+        scratch: &mut Scratch,
+        head: usize,
+        progress: &Progress,
+        record: &mut Record,
+    ) -> Result<Complete, Failure> {
+        let Scratch { client, filled, out, upload, request, response } = scratch;
+        let (head_bytes, body) = client[..*filled].split_at(head);
+        let method = request.method.of(head_bytes);
+        let mut avoid = None;
+        let mut failure = Failure::NoServer;
+        for attempt in 0..2 {
+            let Some(index) = target.pick(self.timer.now(), avoid) else { return Err(failure) };
+            if avoid == Some(index) && matches!(failure, Failure::Refused | Failure::ConnectTimeout) {
+                // Asking the only server again at once changes nothing.
+                return Err(failure);
+            }
+            let server = &target.servers[index];
+            record.upstream = Some(server.address);
+            record.retries = attempt;
+            record.upstream_start = self.timer.now();
+            let pooled = if attempt == 0 && target.keep_alive { server.pool.take() } else { None };
+            let reused = pooled.is_some();
+            let connected = match pooled {
+                Some((stream, local)) => Ok((stream, Some(local))),
+                None => self.connect(target, server).await,
+            };
+            let (stream, local) = match connected {
+                Ok(connected) => connected,
+                Err(Failure::ClientGone) => return Err(Failure::ClientGone),
+                Err(error) => {
+                    failure = error;
+                    avoid = Some(index);
+                    continue;
+                }
+            };
+            record.local = local;
+            let active = ActiveRequest::new(&server.counters);
+            out.clear();
+            let to = ToServer {
+                client: &self.peer_text,
+                x_forwarded_for: target.x_forwarded_for,
+                keep_alive: target.keep_alive,
+                default_host: &server.host,
+            };
+            write_request(out, request, head_bytes, &to);
+            let exchange = Exchange {
+                connection: self,
+                target,
+                server,
+                stream: &stream,
+                request,
+                body,
+                to_head: method == b"HEAD",
+                progress,
+            };
+            let result = exchange.run(Buffers { out, upload, response }).await;
+            drop(active);
+            match result {
+                Ok(complete) => {
+                    count_response(&server.counters.responses, progress.status.get());
+                    if let (true, Some(local)) = (complete.reuse_server, local) {
+                        server.pool.put(stream, local);
+                    }
+                    return Ok(complete);
+                }
+                Err(Failure::Died) if reused && may_repeat(method, request, progress) => {
+                    failure = Failure::Died;
+                    avoid = Some(index);
+                    progress.sent.set(false);
+                    progress.uploaded.set(false);
+                }
+                Err(other) => return Err(other),
+            }
+        }
+        Err(failure)
+    }
+
+    async fn connect(
+        &self,
+        target: &Target,
+        server: &Server,
+    ) -> Result<(TcpStream, Option<Ipv4Addr>), Failure> {
+        let local = target.next_local();
+        self.timer.set_after(CONNECT_NS.min(target.request_ns));
+        let mut connecting = pin!(upstream::connect(local, server.address));
+        let result = poll_fn(|cx| {
+            if let Poll::Ready(result) = connecting.as_mut().poll(cx) {
+                return Poll::Ready(result.map_err(|error| upstream_failure(&error)));
+            }
+            if self.client.poll_hung_up(cx).is_ready() {
+                return Poll::Ready(Err(Failure::ClientGone));
+            }
+            self.timer.poll_expired(cx).map(|()| Err(Failure::ConnectTimeout))
+        })
+        .await;
+        match result {
+            Ok(stream) => {
+                server.counters.connections.add(1);
+                Ok((stream, local))
+            }
+            Err(failure) => {
+                if matches!(failure, Failure::Refused | Failure::ConnectTimeout) {
+                    server.counters.connect_failures.add(1);
+                }
+                Err(failure)
+            }
+        }
+    }
+
+    /// Sends an answer of our own; returns the bytes sent.
+    async fn answer(&self, scratch: &mut Scratch, record: &mut Record, status: u16, keep_alive: bool) -> u64 {
+        record.status = status;
+        scratch.out.clear();
+        let method = scratch.request.method.of(&scratch.client);
+        let body = write_answer(&mut scratch.out, status, keep_alive, method == b"HEAD");
+        self.timer.set_after(LINGER_NS);
+        let sent = Cell::new(0);
+        let mut bytes = [IoSlice::new(&scratch.out)];
+        let mut writing = pin!(write_all(&self.client, &mut bytes, |written| sent.set(sent.get() + written)));
+        let written = poll_fn(|cx| match writing.as_mut().poll(cx) {
+            Poll::Ready(result) => Poll::Ready(result),
+            Poll::Pending => self.timer.poll_expired(cx).map(|()| Err(io::ErrorKind::TimedOut.into())),
+        })
+        .await;
+        // A client that is gone does not read its answer; the log line says what it would have been.
+        if written.is_ok() {
+            record.body_bytes_sent = body as u64;
+        }
+        sent.get()
+    }
+
+    /// Counts the request and writes its log line. The head is the first `head` bytes of the client's.
+    fn finish(&self, target: &Target, scratch: &Scratch, record: &Record, head: usize, sent: u64) {
+        let counters = &target.counters;
+        counters.requests.add(1);
+        counters.bytes_received.add(record.request_bytes);
+        counters.bytes_sent.add(sent);
+        if record.error != ErrorSource::Client || record.status != 499 {
+            count_response(&counters.responses, record.status);
+        }
+        let bytes = &scratch.client[..head];
+        let request = &scratch.request;
+        let value = |name| request.value(name, bytes).unwrap_or_default();
+        let subject = Subject {
+            listener: &target.listener,
+            group: &target.group,
+            client: self.peer,
+            client_text: &self.peer_text,
+            vip: self.vip,
+            method: request.method.of(bytes),
+            target: request.target.of(bytes),
+            protocol: if request.version == Version::Http10 { "HTTP/1.0" } else { "HTTP/1.1" },
+            host: request.authority.unwrap_or(request.host).of(bytes),
+            referer: value(Name::Referer),
+            user_agent: value(Name::UserAgent),
+            x_forwarded_for: value(Name::XForwardedFor),
+            x_real_ip: value(Name::XRealIp),
+        };
+        self.worker.log(&subject, record, self.timer.now());
+    }
+
+    /// Ends our side and reads what still comes, so that the answer is not lost to a reset.
+    async fn linger(&self) {
+        if self.client.shutdown().is_err() {
+            return;
+        }
+        self.timer.set_after(LINGER_NS);
+        let mut waste = vec![0; HEAD_BYTES];
+        let mut left = LINGER_BYTES;
+        while left > 0 {
+            let read = poll_fn(|cx| match self.client.poll_read(cx, &mut waste) {
+                Poll::Ready(result) => Poll::Ready(result.unwrap_or(0)),
+                Poll::Pending => self.timer.poll_expired(cx).map(|()| 0),
+            })
+            .await;
+            if read == 0 {
+                return;
+            }
+            left = left.saturating_sub(read);
+        }
+    }
+}
+
+impl Scratch {
+    /// Drops the finished request of `head` bytes and moves what was read beyond it to the front.
+    fn forget(&mut self, head: usize) {
+        let mut body = super::http1::body::BodyDecoder::new(self.request.framing);
+        // The same bytes were accepted when they were forwarded; a refused body closes the connection instead.
+        let used = head + body.consume(&self.client[head..self.filled]).unwrap_or_default();
+        self.client.copy_within(used..self.filled, 0);
+        self.filled -= used;
+        if body.is_done() {
+            return;
+        }
+        // The body's end came in later reads, and what followed it is in the upload buffer.
+        self.filled = self.upload.len();
+        if self.client.len() < self.filled {
+            self.client.resize(self.filled, 0);
+        }
+        self.client[..self.filled].copy_from_slice(&self.upload);
+        self.upload.clear();
+    }
+}
+
+/// Whether a connection failed for the server or for want of something on this host.
+fn upstream_failure(error: &io::Error) -> Failure {
+    let ours =
+        matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM));
+    if ours || error.kind() == io::ErrorKind::AddrNotAvailable { Failure::NoLocal } else { Failure::Refused }
+}
+
+const CLIENT_CLOSED: &str = "client closed before the request was complete";
+
+/// Whether a request that died on a reused connection may be sent again: nothing of it was sent, or sending it twice
+/// does no harm (RFC 9110 section 9.2.2) and all of it is still here.
+fn may_repeat(method: &[u8], request: &RequestHead, progress: &Progress) -> bool {
+    let idempotent = matches!(method, b"GET" | b"HEAD" | b"OPTIONS" | b"PUT" | b"DELETE");
+    let untouched = progress.body_received.get() == 0;
+    !progress.started.get()
+        && untouched
+        && (!progress.sent.get() || (idempotent && request.framing == Framing::None))
+}
+
+/// Status, culprit and cause of a failed request (LR section 6). After the response's head, the status is only logged.
+fn blame(failure: Failure, started: bool) -> (u16, ErrorSource, &'static str) {
+    use ErrorSource::{Client, Server, Us};
+    match failure {
+        Failure::ClientGone => (499, Client, "client closed before the response was complete"),
+        Failure::ClientSlow if started => (499, Client, "client read nothing for the request timeout"),
+        Failure::ClientSlow => (408, Client, "request body incomplete within the request timeout"),
+        Failure::RequestBody(refusal) => (400, Client, refusal_text(refusal)),
+        Failure::NoServer => (503, Us, "no server to forward to"),
+        Failure::Refused => (502, Server, "connection refused or unreachable"),
+        Failure::NoLocal => (502, Us, "no local address, port or descriptor for a connection"),
+        Failure::ConnectTimeout => (504, Server, "no connection within the connect timeout"),
+        Failure::Died => (502, Server, "connection lost before the response"),
+        Failure::Response(_) if started => (500, Server, "malformed response body"),
+        Failure::Response(_) => (502, Server, "malformed or incomplete response"),
+        Failure::ServerSlow if started => (500, Server, "response stalled for the request timeout"),
+        Failure::ServerSlow => (504, Server, "no response within the request timeout"),
+        Failure::Cut => (500, Server, "connection lost within the response"),
+    }
+}
+
+fn refusal_text(refusal: Refusal) -> &'static str {
+    match refusal {
+        Refusal::StartLine => "malformed request line",
+        Refusal::Version => "unsupported HTTP version",
+        Refusal::Method => "method not allowed",
+        Refusal::Target => "malformed request target",
+        Refusal::TargetTooLong => "request target over 32 KB",
+        Refusal::TooLarge => "request header over 32 KB",
+        Refusal::LineEnd => "bare CR or LF",
+        Refusal::Fold => "folded header line",
+        Refusal::Name => "malformed header name",
+        Refusal::Value => "malformed header value",
+        Refusal::Host => "missing, repeated or malformed Host",
+        Refusal::Length => "malformed or conflicting Content-Length",
+        Refusal::Coding => "unsupported Transfer-Encoding",
+        Refusal::Framing => "both Content-Length and Transfer-Encoding",
+        Refusal::Chunk => "malformed chunk",
+    }
+}

@@ -1,0 +1,178 @@
+//! Heads as they are passed on: what a received head becomes for the other side.
+//!
+//! Lines that stay are copied verbatim and in runs; hop-by-hop lines (LR-46) are left out. Verbatim is safe because a
+//! head that two parsers could read differently was refused.
+
+use super::field::{Field, Name, list};
+use super::head::{RequestHead, ResponseHead};
+use super::{Framing, Version};
+
+/// What a request becomes for a server.
+#[derive(Clone, Copy, Debug)]
+pub struct ToServer<'a> {
+    /// The client's address as text.
+    pub client: &'a [u8],
+    /// Whether `client` is appended to X-Forwarded-For (LR-40, mode append); else the header passes unchanged.
+    pub x_forwarded_for: bool,
+    /// False asks the server to close after its response (SG-102).
+    pub keep_alive: bool,
+    /// Host for a request that has none (HTTP/1.0), since HTTP/1.1 demands one.
+    pub default_host: &'a [u8],
+}
+
+/// What a response becomes for a client.
+#[derive(Clone, Copy, Debug)]
+pub struct ToClient {
+    /// Version the client speaks.
+    pub version: Version,
+    /// Whether the connection to the client goes on after this response.
+    pub keep_alive: bool,
+    /// How the body is framed as received, for this request.
+    pub framing: Framing,
+}
+
+impl ToClient {
+    /// Whether chunk framing must be taken off, since the client does not know it.
+    pub fn unchunks(&self) -> bool {
+        self.framing == Framing::Chunked && self.version == Version::Http10
+    }
+}
+
+/// Appends to `out` the request head for a server. `head` is what `request` was parsed from.
+pub fn write_request(out: &mut Vec<u8>, request: &RequestHead, head: &[u8], to: &ToServer<'_>) {
+    out.extend_from_slice(request.method.of(head));
+    out.push(b' ');
+    let path = request.path.of(head);
+    if !path.starts_with(b"/") && path != b"*" {
+        out.push(b'/');
+    }
+    out.extend_from_slice(path);
+    out.extend_from_slice(b" HTTP/1.1\r\n");
+    let mut host = None;
+    if let Some(authority) = request.authority {
+        host = Some(authority.of(head));
+    } else if request.host.is_empty() {
+        host = Some(to.default_host);
+    }
+    if let Some(host) = host {
+        push_line(out, b"Host: ", host);
+    }
+    let nominated = nominates(request.fields(), head);
+    let mut lengths = 0;
+    let mut trailers = false;
+    let mut forwarded = false;
+    copy_lines(out, request.fields(), head, |field| match field.name {
+        Name::Connection | Name::KeepAlive | Name::ProxyConnection | Name::Upgrade => false,
+        Name::Host => request.authority.is_none(),
+        Name::Te => {
+            trailers |= list(field.value.of(head)).any(|coding| coding.eq_ignore_ascii_case(b"trailers"));
+            false
+        }
+        Name::ContentLength => {
+            lengths += 1;
+            lengths == 1
+        }
+        Name::XForwardedFor => {
+            forwarded = true;
+            !to.x_forwarded_for
+        }
+        Name::TransferEncoding => true,
+        _ => !nominated || !is_nominated(request.fields(), field, head),
+    });
+    if to.x_forwarded_for {
+        out.extend_from_slice(b"X-Forwarded-For: ");
+        if forwarded {
+            let earlier = request.fields().iter().filter(|field| field.name == Name::XForwardedFor);
+            for value in earlier.map(|field| field.value.of(head)).filter(|value| !value.is_empty()) {
+                out.extend_from_slice(value);
+                out.extend_from_slice(b", ");
+            }
+        }
+        out.extend_from_slice(to.client);
+        out.extend_from_slice(b"\r\n");
+    }
+    if trailers {
+        out.extend_from_slice(b"TE: trailers\r\n");
+    }
+    match (trailers, to.keep_alive) {
+        (true, true) => out.extend_from_slice(b"Connection: TE\r\n"),
+        (true, false) => out.extend_from_slice(b"Connection: close, TE\r\n"),
+        (false, false) => out.extend_from_slice(b"Connection: close\r\n"),
+        (false, true) => {}
+    }
+    out.extend_from_slice(b"\r\n");
+}
+
+/// Appends to `out` the response head for a client. `head` is what `response` was parsed from.
+pub fn write_response(out: &mut Vec<u8>, response: &ResponseHead, head: &[u8], to: &ToClient) {
+    out.extend_from_slice(b"HTTP/1.1 ");
+    push_number(out, u64::from(response.status));
+    out.push(b' ');
+    out.extend_from_slice(response.reason.of(head));
+    out.extend_from_slice(b"\r\n");
+    let nominated = nominates(response.fields(), head);
+    let lengthless = response.is_interim() || response.status == 204;
+    let mut lengths = 0;
+    copy_lines(out, response.fields(), head, |field| match field.name {
+        Name::Connection | Name::KeepAlive | Name::ProxyConnection | Name::Upgrade | Name::Te => false,
+        Name::ContentLength => {
+            lengths += 1;
+            lengths == 1 && !lengthless
+        }
+        Name::TransferEncoding => to.version == Version::Http11 && !lengthless,
+        _ => !nominated || !is_nominated(response.fields(), field, head),
+    });
+    if !response.is_interim() {
+        match (to.version, to.keep_alive) {
+            (Version::Http11, true) => {}
+            (Version::Http10, true) => out.extend_from_slice(b"Connection: keep-alive\r\n"),
+            (_, false) => out.extend_from_slice(b"Connection: close\r\n"),
+        }
+    }
+    out.extend_from_slice(b"\r\n");
+}
+
+/// Copies the lines `keeps` approves of, neighbours in one go.
+fn copy_lines(out: &mut Vec<u8>, fields: &[Field], head: &[u8], mut keeps: impl FnMut(&Field) -> bool) {
+    let mut run: Option<(u32, u32)> = None;
+    for field in fields {
+        if keeps(field) {
+            run = Some((run.map_or(field.line.start, |(start, _)| start), field.line.end));
+        } else if let Some((start, end)) = run.take() {
+            out.extend_from_slice(&head[start as usize..end as usize]);
+        }
+    }
+    if let Some((start, end)) = run {
+        out.extend_from_slice(&head[start as usize..end as usize]);
+    }
+}
+
+/// Whether a Connection field names other header fields.
+fn nominates(fields: &[Field], head: &[u8]) -> bool {
+    fields.iter().filter(|field| field.name == Name::Connection).any(|field| {
+        list(field.value.of(head)).any(|option| {
+            !option.eq_ignore_ascii_case(b"close") && !option.eq_ignore_ascii_case(b"keep-alive")
+        })
+    })
+}
+
+/// Whether a Connection field names this one, which therefore ends here. Host, framing and X-Forwarded-For never come
+/// here: a client must not be able to take them away.
+fn is_nominated(fields: &[Field], field: &Field, head: &[u8]) -> bool {
+    let name = field.name_span.of(head);
+    fields
+        .iter()
+        .filter(|connection| connection.name == Name::Connection)
+        .any(|connection| list(connection.value.of(head)).any(|option| option.eq_ignore_ascii_case(name)))
+}
+
+fn push_line(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
+    out.extend_from_slice(name);
+    out.extend_from_slice(value);
+    out.extend_from_slice(b"\r\n");
+}
+
+/// Appends a number in decimal.
+pub fn push_number(out: &mut Vec<u8>, number: u64) {
+    out.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
+}

@@ -1,0 +1,80 @@
+//! Listening sockets: made by the controller, shared by the workers.
+
+use super::connection::serve;
+use super::reactor::{self, TcpListener, TcpStream, Timer};
+use super::worker::{Slot, Worker};
+use socket2::{Domain, Socket, Type};
+use std::future::{Future, poll_fn};
+use std::io;
+use std::net::SocketAddrV4;
+use std::pin::pin;
+use std::rc::Rc;
+use std::task::Poll;
+
+/// Connections the kernel completes before a worker accepts them.
+const BACKLOG: i32 = 4096;
+/// Out of descriptors or memory, accepting pauses so long (nanoseconds) for connections to close.
+const PAUSE_NS: u64 = 100_000_000;
+
+/// An address cannot be listened on.
+#[derive(Debug, thiserror::Error)]
+#[error("listen on {address}: {error}; is another program listening there (`ss -ltnp`)?")]
+pub struct BindError {
+    /// The address.
+    pub address: SocketAddrV4,
+    /// What the kernel said.
+    #[source]
+    pub error: io::Error,
+}
+
+/// Listening sockets for `addresses`, in order, all or none: non-blocking, and bound even while the address is not
+/// (yet) on this host. Port 0 takes a free one.
+pub fn bind_listeners(addresses: &[SocketAddrV4]) -> Result<Vec<std::net::TcpListener>, BindError> {
+    addresses.iter().map(|&address| bind(address).map_err(|error| BindError { address, error })).collect()
+}
+
+fn bind(address: SocketAddrV4) -> io::Result<std::net::TcpListener> {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM.nonblocking().cloexec(), None)?;
+    socket.set_reuse_address(true)?;
+    socket.set_freebind_v4(true)?;
+    // Accepted connections inherit it.
+    socket.set_tcp_nodelay(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
+}
+
+/// Accepts until the listener closes or no longer has this address.
+pub async fn accept_all(worker: Rc<Worker>, slot: Rc<Slot>, listener: TcpListener, address: SocketAddrV4) {
+    let pause = Timer::new();
+    loop {
+        let accepted = {
+            let mut accepting = pin!(listener.accept());
+            poll_fn(|cx| {
+                if slot.is_closing() || !slot.target().addresses.contains(&address) {
+                    return Poll::Ready(None);
+                }
+                accepting.as_mut().poll(cx).map(Some)
+            })
+            .await
+        };
+        match accepted {
+            None => return,
+            Some(Ok((stream, peer))) => start(&worker, &slot, stream, peer, address),
+            Some(Err(error)) => {
+                log::warn!("listener {:?}: accept: {error}", slot.target().listener);
+                pause.set_after(PAUSE_NS);
+                pause.expired().await;
+            }
+        }
+    }
+}
+
+fn start(worker: &Rc<Worker>, slot: &Rc<Slot>, stream: TcpStream, peer: SocketAddrV4, vip: SocketAddrV4) {
+    let open = worker.open_connection();
+    let (worker, slot) = (worker.clone(), slot.clone());
+    reactor::spawn(async move {
+        serve(worker, slot, stream, peer, vip).await;
+        drop(open);
+    });
+}

@@ -1,0 +1,195 @@
+//! Counters of the engine, readable from any thread while requests run.
+//!
+//! Each worker writes columns of its own and readers add the columns up, so the request path has no locks and no
+//! contended cache lines. Workers look their columns up when a snapshot is taken into force, never per request.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// A number that one thread writes and any thread reads.
+#[derive(Debug, Default)]
+pub struct Counter(AtomicU64);
+
+impl Counter {
+    /// Adds `amount`. Only the column's worker may call this: there is one writer, so load and store suffice.
+    pub fn add(&self, amount: u64) {
+        self.0.store(self.0.load(Ordering::Relaxed).wrapping_add(amount), Ordering::Relaxed);
+    }
+
+    /// Takes one off; the same worker must have added it.
+    pub fn subtract_one(&self) {
+        self.add(u64::MAX);
+    }
+
+    fn value(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// One worker's counters of one server.
+#[derive(Debug, Default)]
+pub struct ServerColumn {
+    /// Requests sent, attempts that were retried elsewhere included.
+    pub requests: Counter,
+    /// Requests under way.
+    pub active: Counter,
+    /// Connections established.
+    pub connections: Counter,
+    /// Connections refused, reset or timed out before they were established.
+    pub connect_failures: Counter,
+    /// Responses by class, 2xx to 5xx.
+    pub responses: [Counter; 4],
+    /// Bytes sent to the server.
+    pub bytes_sent: Counter,
+    /// Bytes received from it.
+    pub bytes_received: Counter,
+}
+
+/// One worker's counters of one listener.
+#[derive(Debug, Default)]
+pub struct ListenerColumn {
+    /// Requests whose first byte came.
+    pub requests: Counter,
+    /// Connections accepted.
+    pub connections: Counter,
+    /// Connections open.
+    pub active_connections: Counter,
+    /// Responses by class, 2xx to 5xx, as sent to clients, our own included.
+    pub responses: [Counter; 4],
+    /// Bytes received from clients.
+    pub bytes_received: Counter,
+    /// Bytes sent to clients.
+    pub bytes_sent: Counter,
+}
+
+/// [`ServerColumn`] summed over the workers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the fields are those of ServerColumn")]
+pub struct ServerTotals {
+    pub requests: u64,
+    pub active: u64,
+    pub connections: u64,
+    pub connect_failures: u64,
+    pub responses: [u64; 4],
+    pub bytes_sent: u64,
+    pub bytes_received: u64,
+}
+
+/// [`ListenerColumn`] summed over the workers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the fields are those of ListenerColumn")]
+pub struct ListenerTotals {
+    pub requests: u64,
+    pub connections: u64,
+    pub active_connections: u64,
+    pub responses: [u64; 4],
+    pub bytes_received: u64,
+    pub bytes_sent: u64,
+}
+
+/// All counters. Ids are those of the snapshot; a server or listener that left keeps its totals.
+#[derive(Debug, Default)]
+pub struct Stats {
+    servers: Mutex<BTreeMap<u32, Vec<Arc<ServerColumn>>>>,
+    listeners: Mutex<BTreeMap<u32, Vec<Arc<ListenerColumn>>>>,
+    log_lines_dropped: AtomicU64,
+}
+
+/// Adds the class of `status` up.
+pub fn count_response(classes: &[Counter; 4], status: u16) {
+    if let Some(class) = usize::from(status / 100).checked_sub(2).and_then(|index| classes.get(index)) {
+        class.add(1);
+    }
+}
+
+fn add_column<T: Default>(columns: &Mutex<BTreeMap<u32, Vec<Arc<T>>>>, id: u32) -> Arc<T> {
+    let column = Arc::new(T::default());
+    let mut columns = columns.lock().unwrap_or_else(PoisonError::into_inner);
+    columns.entry(id).or_default().push(column.clone());
+    column
+}
+
+fn totals<T, S>(
+    columns: &Mutex<BTreeMap<u32, Vec<Arc<T>>>>,
+    sum: impl Fn(&[Arc<T>]) -> S,
+) -> BTreeMap<u32, S> {
+    let columns = columns.lock().unwrap_or_else(PoisonError::into_inner);
+    columns.iter().map(|(id, columns)| (*id, sum(columns))).collect()
+}
+
+impl Stats {
+    /// Totals of every server that ever was in a snapshot, by id.
+    pub fn servers(&self) -> BTreeMap<u32, ServerTotals> {
+        totals(&self.servers, |columns| {
+            let sum = |counter: fn(&ServerColumn) -> &Counter| total(columns, counter);
+            ServerTotals {
+                requests: sum(|column| &column.requests),
+                active: sum(|column| &column.active),
+                connections: sum(|column| &column.connections),
+                connect_failures: sum(|column| &column.connect_failures),
+                responses: [0, 1, 2, 3].map(|class| total(columns, |column| &column.responses[class])),
+                bytes_sent: sum(|column| &column.bytes_sent),
+                bytes_received: sum(|column| &column.bytes_received),
+            }
+        })
+    }
+
+    /// Totals of every listener that ever was in a snapshot, by id.
+    pub fn listeners(&self) -> BTreeMap<u32, ListenerTotals> {
+        totals(&self.listeners, |columns| {
+            let sum = |counter: fn(&ListenerColumn) -> &Counter| total(columns, counter);
+            ListenerTotals {
+                requests: sum(|column| &column.requests),
+                connections: sum(|column| &column.connections),
+                active_connections: sum(|column| &column.active_connections),
+                responses: [0, 1, 2, 3].map(|class| total(columns, |column| &column.responses[class])),
+                bytes_received: sum(|column| &column.bytes_received),
+                bytes_sent: sum(|column| &column.bytes_sent),
+            }
+        })
+    }
+
+    /// Access log lines that were dropped because the writer could not keep up.
+    pub fn log_lines_dropped(&self) -> u64 {
+        self.log_lines_dropped.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn add_log_lines_dropped(&self, lines: u64) {
+        self.log_lines_dropped.fetch_add(lines, Ordering::Relaxed);
+    }
+
+    pub(super) fn server_column(&self, id: u32) -> Arc<ServerColumn> {
+        add_column(&self.servers, id)
+    }
+
+    pub(super) fn listener_column(&self, id: u32) -> Arc<ListenerColumn> {
+        add_column(&self.listeners, id)
+    }
+}
+
+fn total<T>(columns: &[Arc<T>], counter: impl Fn(&T) -> &Counter) -> u64 {
+    // Wrapping: a column read between two of its worker's steps may be one below zero.
+    columns.iter().fold(0, |sum: u64, column| sum.wrapping_add(counter(column).value()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sums_the_columns_of_all_workers() {
+        let stats = Stats::default();
+        let (one, two) = (stats.server_column(7), stats.server_column(7));
+        one.requests.add(2);
+        two.requests.add(3);
+        two.active.add(1);
+        two.active.subtract_one();
+        count_response(&one.responses, 204);
+        count_response(&two.responses, 503);
+        count_response(&two.responses, 101);
+        count_response(&two.responses, 999);
+        let totals = stats.servers()[&7];
+        assert_eq!((totals.requests, totals.active, totals.responses), (5, 0, [1, 0, 0, 1]));
+    }
+}

@@ -1,0 +1,147 @@
+//! A listener in force: everything a request needs to know, resolved when a snapshot arrives.
+
+use super::access_log::push_address;
+use super::http1::rewrite::push_number;
+use super::pool::Pool;
+use super::stats::{ListenerColumn, ServerColumn, Stats};
+use crate::balance::round_robin::RoundRobin;
+use crate::snapshot::{ListenerSnapshot, ServerSnapshot, Snapshot};
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::net::{Ipv4Addr, SocketAddrV4};
+use std::rc::Rc;
+use std::sync::Arc;
+
+/// One listener with its default action's group. Requests hold it while they run, so a new snapshot disturbs none.
+pub struct Target {
+    pub listener: String,
+    pub addresses: Vec<SocketAddrV4>,
+    pub group: String,
+    pub idle_ns: u64,
+    pub request_ns: u64,
+    pub x_forwarded_for: bool,
+    pub keep_alive: bool,
+    /// How servers are chosen, for the log.
+    pub reason: &'static str,
+    pub servers: Vec<Server>,
+    pub counters: Arc<ListenerColumn>,
+    cycle: RefCell<RoundRobin>,
+    local_addresses: Vec<Ipv4Addr>,
+    next_local: Cell<usize>,
+}
+
+/// One server that takes requests.
+pub struct Server {
+    pub id: u32,
+    pub address: SocketAddrV4,
+    /// `address` as a Host value.
+    pub host: Vec<u8>,
+    pub pool: Rc<Pool>,
+    pub counters: Arc<ServerColumn>,
+}
+
+/// The counters a worker has, by id, for its whole life.
+pub struct Columns {
+    stats: Arc<Stats>,
+    servers: HashMap<u32, Arc<ServerColumn>>,
+    listeners: HashMap<u32, Arc<ListenerColumn>>,
+}
+
+impl Columns {
+    pub fn new(stats: Arc<Stats>) -> Columns {
+        Columns { stats, servers: HashMap::new(), listeners: HashMap::new() }
+    }
+
+    fn server(&mut self, id: u32) -> Arc<ServerColumn> {
+        self.servers.entry(id).or_insert_with(|| self.stats.server_column(id)).clone()
+    }
+
+    fn listener(&mut self, id: u32) -> Arc<ListenerColumn> {
+        self.listeners.entry(id).or_insert_with(|| self.stats.listener_column(id)).clone()
+    }
+}
+
+impl Target {
+    /// `listener` of `snapshot`, going on where `previous` (the same listener before) stands: idle connections to
+    /// servers that stay are kept, and the place in the cycle if ids and weights are the same. `None` if the snapshot
+    /// names a group it does not hold.
+    pub fn new(
+        snapshot: &Snapshot,
+        listener: &ListenerSnapshot,
+        previous: Option<&Target>,
+        columns: &mut Columns,
+    ) -> Option<Target> {
+        let group = snapshot.groups.get(listener.group as usize)?;
+        let previous = previous.filter(|previous| previous.group == group.name);
+        let servers = group
+            .servers
+            .iter()
+            .map(|server| Server {
+                id: server.id,
+                address: server.address,
+                host: host_text(server.address),
+                pool: previous.and_then(|previous| previous.pool_of(server)).unwrap_or_default(),
+                counters: columns.server(server.id),
+            })
+            .collect();
+        let cycle = match previous {
+            Some(previous) => RoundRobin::resume(&group.servers, &previous.cycle.borrow()),
+            None => RoundRobin::new(&group.servers),
+        };
+        Some(Target {
+            listener: listener.name.clone(),
+            addresses: listener.addresses.clone(),
+            group: group.name.clone(),
+            idle_ns: u64::from(listener.idle_timeout_ms) * 1_000_000,
+            request_ns: u64::from(listener.request_timeout_ms) * 1_000_000,
+            x_forwarded_for: listener.x_forwarded_for,
+            keep_alive: group.keepalive,
+            reason: if group.fail_open { "wrr, fail open" } else { "wrr" },
+            servers,
+            counters: columns.listener(listener.id),
+            cycle: RefCell::new(cycle),
+            local_addresses: listener.local_addresses.clone(),
+            next_local: Cell::new(previous.map_or(0, |previous| previous.next_local.get())),
+        })
+    }
+
+    fn pool_of(&self, server: &ServerSnapshot) -> Option<Rc<Pool>> {
+        self.servers
+            .iter()
+            .find(|known| known.id == server.id && known.address == server.address && !known.pool.is_closed())
+            .map(|known| known.pool.clone())
+    }
+
+    /// Closes what `next`, the same listener from now on, no longer uses.
+    pub fn retire(&self, next: Option<&Target>) {
+        for server in &self.servers {
+            let kept = next.is_some_and(|next| {
+                next.keep_alive && next.servers.iter().any(|other| Rc::ptr_eq(&other.pool, &server.pool))
+            });
+            match next {
+                Some(next) if kept => server.pool.keep_sources(&next.local_addresses),
+                _ => server.pool.close(),
+            }
+        }
+    }
+
+    /// The server for the next request; see [`RoundRobin::pick`].
+    pub fn pick(&self, now: u64, avoid: Option<usize>) -> Option<usize> {
+        self.cycle.borrow_mut().pick(now, avoid)
+    }
+
+    /// The source address for the next connection to a server: each in turn.
+    pub fn next_local(&self) -> Option<Ipv4Addr> {
+        let index = self.next_local.get() % self.local_addresses.len().max(1);
+        self.next_local.set(index + 1);
+        self.local_addresses.get(index).copied()
+    }
+}
+
+fn host_text(address: SocketAddrV4) -> Vec<u8> {
+    let mut text = Vec::with_capacity(21);
+    push_address(&mut text, *address.ip());
+    text.push(b':');
+    push_number(&mut text, u64::from(address.port()));
+    text
+}

@@ -1,0 +1,285 @@
+//! One worker thread: takes snapshots into force, and holds what its connections share.
+
+use super::PublishError;
+use super::access_log::{LogBatch, Record, Subject};
+use super::connection::Scratch;
+use super::exchange::BODY_BYTES;
+use super::listener::accept_all;
+use super::reactor::{self, TcpListener, Timer};
+use super::stats::Stats;
+use super::target::{Columns, Target};
+use crate::snapshot::Snapshot;
+use std::cell::{Cell, RefCell};
+use std::collections::{HashMap, HashSet};
+use std::net::{SocketAddr, SocketAddrV4};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::mpsc::SyncSender;
+use std::time::Duration;
+use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::sync::{Notify, oneshot};
+
+/// Spare request storages kept; more are freed after a burst.
+const SCRATCHES_MAX: usize = 128;
+/// Spare body buffers kept.
+const BUFFERS_MAX: usize = 32;
+/// Longest a log line waits for its batch, nanoseconds.
+const LOG_FLUSH_NS: u64 = 100_000_000;
+/// How often idle server connections are looked through, nanoseconds.
+const SWEEP_NS: u64 = 1_000_000_000;
+
+/// What the controller tells a worker.
+pub enum Command {
+    /// Take a snapshot into force and acknowledge its sequence.
+    Publish {
+        bytes: Arc<[u8]>,
+        /// New listening sockets, by listener id.
+        sockets: Vec<(u32, std::net::TcpListener)>,
+        done: oneshot::Sender<Result<u64, PublishError>>,
+    },
+    /// Accept nothing more, let requests finish for so long, and end.
+    Shutdown { deadline: Duration },
+}
+
+/// A listener for the whole of its life; its target changes with every snapshot.
+pub struct Slot {
+    target: RefCell<Rc<Target>>,
+    closing: Cell<bool>,
+    /// Addresses this worker has a socket for.
+    bound: RefCell<HashSet<SocketAddrV4>>,
+}
+
+impl Slot {
+    /// What is in force now.
+    pub fn target(&self) -> Rc<Target> {
+        self.target.borrow().clone()
+    }
+
+    /// True once connections finish their current request and close.
+    pub fn is_closing(&self) -> bool {
+        self.closing.get()
+    }
+}
+
+/// What a worker's connections share.
+pub struct Worker {
+    #[expect(clippy::vec_box, reason = "they move into connections, whose futures would grow by their size")]
+    scratches: RefCell<Vec<Box<Scratch>>>,
+    buffers: RefCell<Vec<Vec<u8>>>,
+    log: RefCell<LogBatch>,
+    log_timer: Timer,
+    columns: RefCell<Columns>,
+    slots: RefCell<HashMap<u32, Rc<Slot>>>,
+    connections: Cell<usize>,
+    all_closed: Notify,
+}
+
+/// Counts a connection of a worker while it lives.
+pub struct OpenGuard(Rc<Worker>);
+
+impl Drop for OpenGuard {
+    fn drop(&mut self) {
+        let left = self.0.connections.get() - 1;
+        self.0.connections.set(left);
+        if left == 0 {
+            self.0.all_closed.notify_one();
+        }
+    }
+}
+
+/// Runs a worker on this thread until it is shut down or the controller's end of `commands` is gone.
+pub async fn work(
+    mut commands: UnboundedReceiver<Command>,
+    log: Option<SyncSender<Vec<u8>>>,
+    stats: Arc<Stats>,
+) {
+    let worker = Rc::new(Worker {
+        scratches: RefCell::default(),
+        buffers: RefCell::default(),
+        log: RefCell::new(LogBatch::new(log, stats.clone())),
+        log_timer: Timer::new(),
+        columns: RefCell::new(Columns::new(stats)),
+        slots: RefCell::default(),
+        connections: Cell::new(0),
+        all_closed: Notify::new(),
+    });
+    reactor::spawn(flush_log(worker.clone()));
+    reactor::spawn(sweep_pools(worker.clone()));
+    loop {
+        match commands.recv().await {
+            Some(Command::Publish { bytes, sockets, done }) => {
+                let result = worker.take_into_force(&bytes, sockets);
+                // In force means also that what left is closed: accepting tasks are woken behind this one after the
+                // first turn, and have dropped their sockets after the second.
+                reactor::next_turn().await;
+                reactor::next_turn().await;
+                // A controller that no longer waits has its answer in the next publish.
+                let _ = done.send(result);
+            }
+            Some(Command::Shutdown { deadline }) => return worker.shut_down(deadline).await,
+            None => return,
+        }
+    }
+}
+
+async fn flush_log(worker: Rc<Worker>) {
+    loop {
+        worker.log_timer.expired().await;
+        worker.log_timer.clear();
+        worker.log.borrow_mut().flush();
+    }
+}
+
+async fn sweep_pools(worker: Rc<Worker>) {
+    let timer = Timer::new();
+    loop {
+        timer.set_after(SWEEP_NS);
+        timer.expired().await;
+        for slot in worker.slots.borrow().values() {
+            slot.target().servers.iter().for_each(|server| server.pool.sweep());
+        }
+    }
+}
+
+impl Worker {
+    /// Storage for one request.
+    pub fn take_scratch(&self) -> Box<Scratch> {
+        self.scratches.borrow_mut().pop().unwrap_or_default()
+    }
+
+    /// Gives storage back.
+    pub fn put_scratch(&self, scratch: Box<Scratch>) {
+        let mut scratches = self.scratches.borrow_mut();
+        if scratches.len() < SCRATCHES_MAX {
+            scratches.push(scratch);
+        }
+    }
+
+    /// [`BODY_BYTES`] to read into: the buffer given back last, which is the one in the cache.
+    pub fn take_buffer(&self) -> Vec<u8> {
+        self.buffers.borrow_mut().pop().unwrap_or_else(|| vec![0; BODY_BYTES])
+    }
+
+    /// Gives a buffer back.
+    pub fn put_buffer(&self, buffer: Vec<u8>) {
+        let mut buffers = self.buffers.borrow_mut();
+        if buffers.len() < BUFFERS_MAX {
+            buffers.push(buffer);
+        }
+    }
+
+    /// Writes a request's log line.
+    pub fn log(&self, subject: &Subject<'_>, record: &Record, now: u64) {
+        if self.log.borrow_mut().push(subject, record, now) {
+            self.log_timer.set_after(LOG_FLUSH_NS);
+        }
+    }
+
+    /// Counts a connection until the guard is dropped.
+    pub fn open_connection(self: &Rc<Self>) -> OpenGuard {
+        self.connections.set(self.connections.get() + 1);
+        OpenGuard(self.clone())
+    }
+
+    /// All of the snapshot, or nothing of it: everything that can fail comes first.
+    fn take_into_force(
+        self: &Rc<Self>,
+        bytes: &[u8],
+        sockets: Vec<(u32, std::net::TcpListener)>,
+    ) -> Result<u64, PublishError> {
+        let (sequence, snapshot) = Snapshot::decode(bytes)?;
+        let mut fresh: HashMap<u32, Vec<(SocketAddrV4, TcpListener)>> = HashMap::new();
+        for (id, socket) in sockets {
+            let listen = |socket: std::net::TcpListener| match socket.local_addr()? {
+                SocketAddr::V4(address) => Ok((address, TcpListener::new(socket)?)),
+                SocketAddr::V6(_) => Err(std::io::ErrorKind::Unsupported.into()),
+            };
+            let socket = listen(socket).map_err(|error| PublishError::Socket { listener: id, error })?;
+            fresh.entry(id).or_default().push(socket);
+        }
+        let mut targets = Vec::with_capacity(snapshot.listeners.len());
+        for listener in &snapshot.listeners {
+            let slot = self.slots.borrow().get(&listener.id).cloned();
+            for address in &listener.addresses {
+                let bound = slot.as_ref().is_some_and(|slot| slot.bound.borrow().contains(address));
+                let arrives =
+                    fresh.get(&listener.id).is_some_and(|all| all.iter().any(|(new, _)| new == address));
+                if !bound && !arrives {
+                    return Err(PublishError::NoSocket {
+                        listener: listener.name.clone(),
+                        address: *address,
+                    });
+                }
+            }
+            let previous = slot.as_ref().map(|slot| slot.target());
+            let target =
+                Target::new(&snapshot, listener, previous.as_deref(), &mut self.columns.borrow_mut()).ok_or(
+                    PublishError::NoGroup { listener: listener.name.clone(), group: listener.group },
+                )?;
+            targets.push((listener.id, slot, Rc::new(target)));
+        }
+        let mut slots = HashMap::with_capacity(targets.len());
+        let mut closes = false;
+        for (id, slot, target) in targets {
+            let slot = match slot {
+                Some(slot) => {
+                    let previous = slot.target.replace(target.clone());
+                    previous.retire(Some(&target));
+                    let before = slot.bound.borrow().len();
+                    slot.bound.borrow_mut().retain(|address| target.addresses.contains(address));
+                    closes |= slot.bound.borrow().len() < before;
+                    slot
+                }
+                None => Rc::new(Slot {
+                    target: RefCell::new(target.clone()),
+                    closing: Cell::new(false),
+                    bound: RefCell::default(),
+                }),
+            };
+            for (address, socket) in fresh.remove(&id).into_iter().flatten() {
+                // Held already or not asked for: closing the second one changes nothing.
+                if target.addresses.contains(&address) && slot.bound.borrow_mut().insert(address) {
+                    reactor::spawn(accept_all(self.clone(), slot.clone(), socket, address));
+                }
+            }
+            slots.insert(id, slot);
+        }
+        let before = self.slots.replace(slots);
+        for (id, slot) in before {
+            if !self.slots.borrow().contains_key(&id) {
+                slot.close();
+                closes = true;
+            }
+        }
+        if closes {
+            reactor::wake_all();
+        }
+        Ok(sequence)
+    }
+
+    async fn shut_down(&self, deadline: Duration) {
+        for slot in self.slots.take().into_values() {
+            slot.close();
+        }
+        reactor::wake_all();
+        let timer = Timer::new();
+        timer.set_after(u64::try_from(deadline.as_nanos()).unwrap_or(u64::MAX));
+        // In a loop: the notification may be of an earlier moment without connections.
+        while self.connections.get() > 0 {
+            tokio::select! {
+                () = self.all_closed.notified() => {}
+                () = timer.expired() => {
+                    log::warn!("{} client connections cut at the shutdown deadline", self.connections.get());
+                    return;
+                }
+            }
+        }
+    }
+}
+
+impl Slot {
+    fn close(&self) {
+        self.closing.set(true);
+        self.target().retire(None);
+    }
+}

@@ -1,0 +1,185 @@
+//! Applying resources: one transaction, all or nothing, answered when it is in force.
+
+use super::RunError;
+use super::control::Control;
+use super::reconcile::{publish_error, start_error};
+use crate::api::Response;
+use crate::config::{self, Warnings};
+use crate::health::GroupHealth;
+use crate::model::{ListenerProtocol, Node, Resources, ServerGroupName};
+use crate::plan::{self, Ids};
+use crate::probe::clock;
+use crate::proxy::bind_listeners;
+use crate::store::{Revision, Store};
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{SocketAddrV4, TcpListener};
+
+impl Control {
+    /// Answers an apply.
+    pub async fn apply(&mut self, file_name: &str, text: &str) -> Response {
+        let parsed = match config::parse_resources_for(&self.node, text, file_name) {
+            Ok(parsed) => parsed,
+            Err(errors) => return Response::Refused { errors },
+        };
+        let changes = config::changes(&self.resources, &parsed.value);
+        match self.take_into_force(parsed.value, Some(text)).await {
+            Ok(revision) => {
+                log::info!("revision {revision} is in force");
+                Response::Applied { revision, changes, warnings: parsed.warnings }
+            }
+            Err(error) => {
+                log::error!("apply {file_name}: {error}; nothing was applied");
+                Response::Failed { message: format!("{error}; nothing was applied") }
+            }
+        }
+    }
+
+    /// Answers a diff.
+    pub fn diff(&self, file_name: &str, text: &str) -> Response {
+        match config::parse_resources_for(&self.node, text, file_name) {
+            Ok(parsed) => Response::Difference {
+                changes: config::changes(&self.resources, &parsed.value),
+                warnings: parsed.warnings,
+            },
+            Err(errors) => Response::Refused { errors },
+        }
+    }
+
+    /// Takes the newest revision into force again after a restart.
+    pub async fn restore(&mut self, revision: Revision, text: &str) -> Result<(), RunError> {
+        let parsed = config::parse_resources_for(&self.node, text, &format!("revision {revision}"))?;
+        self.revision = Some(revision);
+        self.take_into_force(parsed.value, None).await?;
+        Ok(())
+    }
+
+    /// Applies the file named on the command line, unless it says what is in force already.
+    pub async fn apply_at_start(&mut self, file_name: &str, text: &str) -> Result<(), RunError> {
+        let parsed = config::parse_resources_for(&self.node, text, file_name)?;
+        warn(&parsed.warnings);
+        if self.revision.is_some() && parsed.value == self.resources {
+            return Ok(());
+        }
+        let revision = self.take_into_force(parsed.value, Some(text)).await?;
+        log::info!("{file_name} is in force as revision {revision}");
+        Ok(())
+    }
+
+    /// The transaction. Everything that can fail comes first, and is undone when a later part of it fails; then the
+    /// revision is on disk; then one epoch and one snapshot put it into force.
+    async fn take_into_force(
+        &mut self,
+        resources: Resources,
+        text: Option<&str>,
+    ) -> Result<Revision, RunError> {
+        let before = Before {
+            resources: std::mem::replace(&mut self.resources, resources),
+            health: self.health.clone(),
+        };
+        match self.prepare_and_commit(&before.resources, text).await {
+            Ok(revision) => Ok(revision),
+            Err(error) => {
+                self.resources = before.resources;
+                self.health = before.health;
+                // The host may hold some of the new; what was in force before was accepted by it before.
+                if let Err(undo) = self.reconcile_host().await {
+                    log::error!("undo the addresses and routes of a failed apply: {undo}");
+                }
+                if let Err(undo) = self.attach().await {
+                    log::error!("undo the attachments of a failed apply: {undo}");
+                }
+                Err(error)
+            }
+        }
+    }
+
+    async fn prepare_and_commit(
+        &mut self,
+        old: &Resources,
+        text: Option<&str>,
+    ) -> Result<Revision, RunError> {
+        let now = clock::now();
+        self.update_health(now);
+        let sockets = self.bind_new(old)?;
+        let change = self.plan_maps(now).map_err(start_error)?;
+        // What goes stays until it is no longer in use.
+        let both = self.wanted_host(&self.resources).and(self.wanted_host(old));
+        self.apply_host(&both).await?;
+        self.attach().await?;
+        if let Some(change) = &change {
+            self.datapath.prepare(change)?;
+        }
+        let revision = match (text, self.revision) {
+            (None, Some(revision)) => revision,
+            (text, _) => self.store.append(text.unwrap_or_default())?,
+        };
+
+        // From here on nothing is refused any more: the revision is kept, and the parts follow.
+        if let Some(change) = &change
+            && let Err(error) = self.datapath.commit(change)
+        {
+            log::error!("clean up after a change of the maps: {error}");
+        }
+        self.revision = Some(revision);
+        if let Err(error) = self.publish(sockets).await.map_err(publish_error) {
+            log::error!("{error}");
+        }
+        if let Err(error) = self.reconcile_host().await {
+            log::error!("take out addresses and routes that are no longer needed: {error}");
+        }
+        self.set_targets();
+        self.watch.set_addresses(plan::neighbours_wanted(
+            &self.node.value,
+            &self.resources,
+            &self.standings(),
+        ));
+        Ok(revision)
+    }
+
+    /// Sockets for the addresses of HTTP listeners that had none.
+    fn bind_new(&mut self, old: &Resources) -> Result<Vec<(u32, TcpListener)>, RunError> {
+        // Nothing was published yet after a restart, whatever was configured before it.
+        let published = self.snapshot.is_some();
+        let had: BTreeSet<(u32, SocketAddrV4)> =
+            if published { addresses(&self.node.value, old, &mut self.ids) } else { BTreeSet::new() };
+        let wanted = addresses(&self.node.value, &self.resources, &mut self.ids);
+        let mut sockets = Vec::new();
+        for (id, address) in wanted.difference(&had) {
+            let bound = bind_listeners(&[*address]).map_err(|error| RunError::Start {
+                what: "bind a listener".into(),
+                reason: error.to_string(),
+            })?;
+            sockets.extend(bound.into_iter().map(|socket| (*id, socket)));
+        }
+        Ok(sockets)
+    }
+}
+
+/// What a failed apply puts back.
+struct Before {
+    resources: Resources,
+    health: BTreeMap<ServerGroupName, GroupHealth>,
+}
+
+/// Number and address of every HTTP listener on this node.
+fn addresses(node: &Node, resources: &Resources, ids: &mut Ids) -> BTreeSet<(u32, SocketAddrV4)> {
+    let mut found = BTreeSet::new();
+    for listener in
+        resources.listeners.values().filter(|listener| listener.protocol == ListenerProtocol::Http)
+    {
+        let id = ids.listener(listener);
+        let zones =
+            resources.load_balancers.get(&listener.load_balancer).map(|balancer| &balancer.zone_mappings);
+        let served = |zone| node.zones.iter().any(|here| here.zone == zone);
+        for mapping in zones.into_iter().flatten().filter(|mapping| served(mapping.zone.clone())) {
+            found.insert((id, SocketAddrV4::new(mapping.vip, listener.port.get())));
+        }
+    }
+    found
+}
+
+fn warn(warnings: &Warnings) {
+    if !warnings.findings().is_empty() {
+        log::warn!("{}", warnings.render());
+    }
+}

@@ -1,0 +1,270 @@
+//! The state of a running node, and what each event does to it.
+
+use crate::api::{Request, Response};
+use crate::config::Parsed;
+use crate::datapath::Datapath;
+use crate::health::machine::State;
+use crate::health::{DrainEnd, GroupHealth, GroupNotice, Moment, Notice, Standing};
+use crate::host::apply::Host;
+use crate::host::neighbour::{NeighbourWatch, Resolutions};
+use crate::model::{Node, Resources, ServerAddress, ServerGroupName};
+use crate::plan::{Ids, Neighbour};
+use crate::probe::schedule::Prober;
+use crate::probe::{ProbeResult, TargetId, clock};
+use crate::proxy::{Engine, Stats};
+use crate::snapshot::Snapshot;
+use crate::store::{FileStore, Revision};
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Everything a running node knows. Only the loop in [`super::run`] changes it.
+pub(super) struct Control {
+    pub node: Parsed<Node>,
+    pub resources: Resources,
+    pub revision: Option<Revision>,
+    pub store: FileStore,
+    pub datapath: Datapath,
+    pub host: Host,
+    pub prober: Prober,
+    pub watch: NeighbourWatch,
+    pub engine: Engine,
+    pub stats: Arc<Stats>,
+    /// Health of every group that a listener uses.
+    pub health: BTreeMap<ServerGroupName, GroupHealth>,
+    pub neighbours: BTreeMap<Ipv4Addr, Neighbour>,
+    pub ids: Ids,
+    /// What each probe target stands for.
+    pub targets: BTreeMap<TargetId, (ServerGroupName, ServerAddress)>,
+    /// What the engine was told last, and under which number.
+    pub snapshot: Option<Snapshot>,
+    pub sequence: u64,
+    pub started: Moment,
+}
+
+impl Control {
+    #[expect(clippy::too_many_arguments, reason = "each is a part that the loop made and hands over once")]
+    pub fn new(
+        node: Parsed<Node>,
+        store: FileStore,
+        datapath: Datapath,
+        host: Host,
+        prober: Prober,
+        watch: NeighbourWatch,
+        engine: Engine,
+        stats: Arc<Stats>,
+    ) -> Control {
+        Control {
+            node,
+            resources: Resources::default(),
+            revision: None,
+            store,
+            datapath,
+            host,
+            prober,
+            watch,
+            engine,
+            stats,
+            health: BTreeMap::new(),
+            neighbours: BTreeMap::new(),
+            ids: Ids::default(),
+            targets: BTreeMap::new(),
+            snapshot: None,
+            sequence: 0,
+            started: clock::now(),
+        }
+    }
+
+    pub fn store(&self) -> &FileStore {
+        &self.store
+    }
+
+    /// Answers a request of the API.
+    pub async fn answer(&mut self, request: Request) -> Response {
+        match request {
+            Request::Apply { file_name, text } => self.apply(&file_name, &text).await,
+            Request::Diff { file_name, text } => self.diff(&file_name, &text),
+            Request::Get { kind } => self.view(kind),
+            Request::Status => Response::Status { status: self.status() },
+        }
+    }
+
+    /// Takes in a probe's result; whether anything changed.
+    pub fn probed(&mut self, result: ProbeResult) -> bool {
+        let Some((name, address)) = self.targets.get(&result.id) else { return false };
+        let Some(group) = self.health.get_mut(name) else { return false };
+        let notices = group.probed(*address, result.outcome, result.at);
+        let name = name.clone();
+        self.report(&name, &notices);
+        !notices.is_empty()
+    }
+
+    /// Time passed for every group.
+    pub fn tick(&mut self) {
+        let now = clock::now();
+        let notices: Vec<_> =
+            self.health.iter_mut().map(|(name, group)| (name.clone(), group.tick(now))).collect();
+        for (name, notices) in notices {
+            self.report(&name, &notices);
+        }
+    }
+
+    /// The next moment at which time alone changes something.
+    pub fn next_deadline(&self) -> Option<Moment> {
+        let now = clock::now();
+        self.health.values().filter_map(|group| group.next_deadline(now)).min()
+    }
+
+    /// Whether some server drains, or has left and may still have flows.
+    pub fn is_counting(&self) -> bool {
+        let drains =
+            self.health.values().any(|group| group.standings().any(|standing| !standing.drains.is_empty()));
+        drains || self.has_departed_servers()
+    }
+
+    fn has_departed_servers(&self) -> bool {
+        let known: BTreeSet<ServerAddress> = self
+            .health
+            .values()
+            .flat_map(|group| group.standings().map(|standing| standing.address))
+            .collect();
+        self.datapath.state().live().server.values().filter(|server| server.identity != 0).any(|server| {
+            !known.iter().any(|address| {
+                address.ip == server.address.address() && address.port.get() == server.port.get()
+            })
+        })
+    }
+
+    /// Counts what is in flight to draining servers, and ends the drains of those with nothing; whether a new plan is
+    /// due.
+    pub fn count_in_flight(&mut self) -> bool {
+        let counted_at = clock::now();
+        let requests = self.stats.servers();
+        let flows = self.datapath.flows(seconds(counted_at)).by_server;
+        let mut idle = Vec::new();
+        for (name, group) in &self.health {
+            for standing in group.standings().filter(|standing| !standing.drains.is_empty()) {
+                let id = self.ids.server(name, standing.address);
+                let active = requests.get(&id).map_or(0, |totals| totals.active);
+                let flows: u64 =
+                    self.server_indices(name, standing.address).filter_map(|index| flows.get(&index)).sum();
+                if active == 0 && flows == 0 {
+                    idle.push((name.clone(), standing.id));
+                }
+            }
+        }
+        let now = clock::now();
+        let mut changed = self.has_departed_servers();
+        for (name, id) in idle {
+            if let Some(group) = self.health.get_mut(&name) {
+                let notices = group.idle(id, counted_at, now);
+                changed |= !notices.is_empty();
+                self.report(&name, &notices);
+            }
+        }
+        changed
+    }
+
+    /// Indices of a server's elements in the datapath.
+    pub fn server_indices(
+        &self,
+        group: &ServerGroupName,
+        address: ServerAddress,
+    ) -> impl Iterator<Item = u32> + '_ {
+        let identity = crate::plan::server_identity(group, address);
+        let servers = &self.datapath.state().live().server;
+        servers.iter().filter(move |(_, server)| server.identity == identity).map(|(index, _)| *index)
+    }
+
+    /// Takes in how addresses are reached now.
+    pub async fn resolved(&mut self, resolutions: Resolutions) {
+        let mut neighbours = BTreeMap::new();
+        let mut mtus: BTreeMap<String, u16> = BTreeMap::new();
+        for (address, resolution) in resolutions {
+            match resolution {
+                Ok(resolved) => {
+                    if !mtus.contains_key(&resolved.interface) {
+                        let mtu =
+                            self.host.interface(&resolved.interface).await.map(|interface| interface.mtu);
+                        mtus.insert(
+                            resolved.interface.clone(),
+                            mtu.map_or(0, |mtu| u16::try_from(mtu).unwrap_or(u16::MAX)),
+                        );
+                    }
+                    let neighbour = Neighbour {
+                        ifindex: resolved.ifindex,
+                        gateway: resolved.neighbour,
+                        mtu: mtus[&resolved.interface],
+                        source_mac: resolved.source_mac,
+                        destination_mac: resolved.destination_mac,
+                    };
+                    neighbours.insert(address, neighbour);
+                }
+                Err(reason) => log::warn!("{address} cannot be reached: {reason}"),
+            }
+        }
+        if neighbours != self.neighbours {
+            self.neighbours = neighbours;
+            self.reconcile_or_log().await;
+        }
+    }
+
+    /// Prints what happened in a group.
+    pub fn report(&self, group: &ServerGroupName, notices: &[GroupNotice]) {
+        for notice in notices {
+            match notice {
+                GroupNotice::FailOpen(true) => {
+                    log::warn!(
+                        "group \"{group}\": no server is healthy; traffic goes to all of them (fail-open)"
+                    );
+                }
+                GroupNotice::FailOpen(false) => log::info!("group \"{group}\": fail-open ended"),
+                GroupNotice::Server { address, notice, .. } => report_server(group, *address, notice),
+            }
+        }
+    }
+
+    pub fn flush_log(&mut self) {
+        self.datapath.flush_log();
+    }
+
+    /// Where the servers of every group stand.
+    pub fn standings(&self) -> BTreeMap<ServerGroupName, Vec<Standing>> {
+        self.health.iter().map(|(name, group)| (name.clone(), group.standings().collect())).collect()
+    }
+
+    /// Ends the engine; the kernel's side stays.
+    pub fn shutdown(self, deadline: Duration) {
+        self.engine.shutdown(deadline);
+    }
+}
+
+fn report_server(group: &ServerGroupName, address: ServerAddress, notice: &Notice) {
+    match notice {
+        Notice::State { to: State::Unhealthy(failure), .. } => {
+            log::warn!(
+                "group \"{group}\": server {address} is unhealthy: {} ({})",
+                failure.reason,
+                failure.detail
+            );
+        }
+        Notice::State { to, .. } => log::info!("group \"{group}\": server {address} is {to:?}"),
+        Notice::RampBegan => log::info!("group \"{group}\": server {address} begins its slow start"),
+        Notice::RampEnded => log::info!("group \"{group}\": server {address} has ended its slow start"),
+        Notice::DrainBegan(_) => log::info!("group \"{group}\": server {address} drains"),
+        Notice::DrainEnded(_, end) => {
+            let how = match end {
+                DrainEnd::Idle => "nothing was in flight any more",
+                DrainEnd::Deadline => "time was up",
+                DrainEnd::Cancelled => "it takes fail-open traffic again",
+            };
+            log::info!("group \"{group}\": server {address} has ended its drain: {how}");
+        }
+    }
+}
+
+/// A moment in the programs' clock.
+pub(super) fn seconds(moment: Moment) -> u32 {
+    (moment.as_nanos() / 1_000_000_000) as u32
+}

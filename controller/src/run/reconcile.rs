@@ -1,0 +1,174 @@
+//! From what is configured and observed to what is in force: the one step that every event ends in.
+
+use super::RunError;
+use super::control::{Control, seconds};
+use crate::datapath::wanted_attachments;
+use crate::health::{GroupHealth, Moment};
+use crate::host;
+use crate::host::desired::HostState;
+use crate::model::{NextHopName, Node, Resources, ServerGroupName};
+use crate::plan::{self, CapacityError, Change, Inputs};
+use crate::probe::{Target, TargetId, clock};
+use crate::proxy::PublishError;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{Ipv4Addr, TcpListener};
+use std::sync::Arc;
+
+impl Control {
+    /// Brings maps, engine, host and probes in line with what is known; what fails is logged, and tried again with the
+    /// next event. Resources do not change here: an apply has its own, transactional way.
+    pub async fn reconcile_or_log(&mut self) {
+        if let Err(error) = self.reconcile().await {
+            log::error!("{error}; what was in force stays, until the next change is tried");
+        }
+    }
+
+    async fn reconcile(&mut self) -> Result<(), RunError> {
+        if let Some(change) = self.plan_maps(clock::now()).map_err(start_error)? {
+            self.datapath.apply(&change)?;
+        }
+        self.reconcile_host().await?;
+        self.publish(Vec::new()).await.map_err(publish_error)?;
+        self.set_targets();
+        self.watch.set_addresses(plan::neighbours_wanted(
+            &self.node.value,
+            &self.resources,
+            &self.standings(),
+        ));
+        Ok(())
+    }
+
+    /// The change of the maps that is due now.
+    pub fn plan_maps(&self, now: Moment) -> Result<Option<Change>, CapacityError> {
+        let standings = self.standings();
+        let in_use = self.datapath.flows(seconds(now)).by_server.into_keys().collect();
+        let inputs = Inputs {
+            node: &self.node.value,
+            resources: &self.resources,
+            standings: &standings,
+            neighbours: &self.neighbours,
+            in_use: &in_use,
+            now,
+        };
+        let state = self.datapath.state();
+        Ok(plan::diff(state, &plan::desired(&inputs, state)?))
+    }
+
+    /// Addresses, rules and routes as the resources need them.
+    pub async fn reconcile_host(&mut self) -> Result<(), RunError> {
+        let wanted = self.wanted_host(&self.resources);
+        self.apply_host(&wanted).await
+    }
+
+    /// What the host needs for `resources`.
+    pub fn wanted_host(&self, resources: &Resources) -> HostState {
+        host::desired::desired(&self.node.value, resources, &self.silent_hops(resources))
+    }
+
+    pub async fn apply_host(&mut self, wanted: &HostState) -> Result<(), RunError> {
+        for change in self.host.apply(wanted).await? {
+            log::info!("{change}");
+        }
+        Ok(())
+    }
+
+    /// Attaches the programs where the resources need them.
+    pub async fn attach(&mut self) -> Result<(), RunError> {
+        let node = &self.node.value;
+        let mut drivers = BTreeMap::new();
+        for name in node.zones.iter().map(|zone| &zone.interface).chain(&node.client_interfaces) {
+            drivers.insert(name.clone(), self.host.interface(name).await?.driver);
+        }
+        let wanted = wanted_attachments(node, &self.resources, |name| drivers.get(name).cloned().flatten());
+        self.datapath.attach(&wanted)?;
+        Ok(())
+    }
+
+    /// Next hops whose gateway does not answer.
+    fn silent_hops(&self, resources: &Resources) -> BTreeSet<NextHopName> {
+        let hops = resources.transit_routers.values().flat_map(|router| &router.next_hops);
+        hops.filter(|hop| {
+            self.neighbours.get(&hop.address).is_some_and(|found| found.destination_mac.is_none())
+        })
+        .map(|hop| hop.name.clone())
+        .collect()
+    }
+
+    /// Tells the engine what changed; returns when every worker has taken it into force.
+    pub async fn publish(&mut self, sockets: Vec<(u32, TcpListener)>) -> Result<(), PublishError> {
+        let standings = self.standings();
+        let snapshot = plan::snapshot(&self.node.value, &self.resources, &standings, &mut self.ids);
+        if self.snapshot.as_ref() == Some(&snapshot) && sockets.is_empty() {
+            return Ok(());
+        }
+        let sequence = self.sequence + 1;
+        let bytes: Arc<[u8]> = snapshot.encode(sequence).into();
+        self.engine.publish(bytes, sockets).await?;
+        self.sequence = sequence;
+        self.snapshot = Some(snapshot);
+        Ok(())
+    }
+
+    /// Health for every group that a listener uses: what is there is updated, so that servers that stay keep theirs.
+    pub fn update_health(&mut self, now: Moment) {
+        let used: BTreeSet<&ServerGroupName> =
+            self.resources.listeners.values().map(|listener| &listener.server_group).collect();
+        self.health.retain(|name, _| used.contains(name));
+        let mut reports = Vec::new();
+        for name in used {
+            let group = &self.resources.server_groups[name];
+            let notices = match self.health.get_mut(name) {
+                Some(health) => health.update(group, now),
+                None => {
+                    let (health, notices) = GroupHealth::new(group, now);
+                    self.health.insert(name.clone(), health);
+                    notices
+                }
+            };
+            reports.push((name.clone(), notices));
+        }
+        for (name, notices) in reports {
+            self.report(&name, &notices);
+        }
+    }
+
+    /// Probes whom health asks for, from the address that traffic comes from (SG-191).
+    pub fn set_targets(&mut self) {
+        let mut targets = Vec::new();
+        let mut known = BTreeMap::new();
+        for (name, health) in &self.health {
+            let group = &self.resources.server_groups[name];
+            let (Some(check), Some(source)) =
+                (&group.health_check, probe_source(&self.node.value, &self.resources, name))
+            else {
+                continue;
+            };
+            for address in health.probed_servers() {
+                let id = TargetId(u64::from(self.ids.server(name, address)));
+                targets.push(Target { id, server: address, source, check: check.clone() });
+                known.insert(id, (name.clone(), address));
+            }
+        }
+        self.targets = known;
+        self.prober.set_targets(targets);
+    }
+}
+
+/// The local address that probes of a group come from: the first of the first load balancer that uses it.
+fn probe_source(node: &Node, resources: &Resources, group: &ServerGroupName) -> Option<Ipv4Addr> {
+    let listener = resources.listeners.values().find(|listener| listener.server_group == *group)?;
+    let balancer = resources.load_balancers.get(&listener.load_balancer)?;
+    balancer
+        .zone_mappings
+        .iter()
+        .filter(|mapping| node.zones.iter().any(|zone| zone.zone == mapping.zone))
+        .find_map(|mapping| mapping.local_addresses.first().copied())
+}
+
+pub(super) fn start_error(error: CapacityError) -> RunError {
+    RunError::Start { what: "plan the datapath's tables".into(), reason: error.to_string() }
+}
+
+pub(super) fn publish_error(error: PublishError) -> RunError {
+    RunError::Start { what: "tell the L7 engine".into(), reason: error.to_string() }
+}

@@ -1,0 +1,315 @@
+//! The commands that lay out the two regions, as data: what runs where, in order. Nothing here runs them.
+
+use crate::layout::{
+    BACK_TO_ORIGIN_PREFIX, CLIENT, CLIENT_ADDRESSES, DNS_ADDRESS, ECS01, ECS01_ADDRESS, ECS02, ECS02_ADDRESS,
+    HOSTS, LB, LB_CLIENT_SIDE, LB_VSW1, LB_VSW2, Layout, NAT_PREFIX, NET, SW1, SW2, TR1, TR2, Variant,
+};
+use crate::{LabOptions, Offloads};
+use std::fmt;
+
+/// One command inside one host's namespace.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Step {
+    pub(crate) host: String,
+    pub(crate) words: Vec<String>,
+}
+
+impl Step {
+    /// `line` is split at spaces: no argument of ours holds one.
+    fn new(host: &str, line: impl fmt::Display) -> Step {
+        Step {
+            host: host.to_owned(),
+            words: line.to_string().split_whitespace().map(str::to_owned).collect(),
+        }
+    }
+}
+
+/// Inner next hop of the return path on VXLAN device `vxa` and `vxb`; nobody holds these addresses.
+const RETURN_HOPS: [(&str, &str); 2] = [("vxa", "169.254.101.2"), ("vxb", "169.254.102.2")];
+/// The balancer decapsulates before its kernel looks at the inner MAC, so one constant does.
+const LB_INNER_MAC: &str = "02:00:00:00:00:0a";
+
+/// Every host of this lab, the extra servers last.
+pub(crate) fn hosts(options: &LabOptions) -> Vec<String> {
+    let extra = options.extra_servers.iter().map(|server| server.name.clone());
+    HOSTS.iter().map(|host| (*host).to_owned()).chain(extra).collect()
+}
+
+/// Everything between empty namespaces and two regions that reach each other.
+pub(crate) fn steps(layout: &Layout, options: &LabOptions) -> Vec<Step> {
+    let mut steps = Vec::new();
+    for host in hosts(options) {
+        kernel_settings(&mut steps, &host);
+    }
+    links(&mut steps, layout, options);
+    addresses(&mut steps, options);
+    tunnels(&mut steps);
+    for (host, port) in cables_ends(options) {
+        steps.push(Step::new(&host, format!("ip link set {port} up")));
+    }
+    routes(&mut steps, options);
+    offloads(&mut steps, options);
+    steps
+}
+
+/// The routes that vanish from `tr1` when the inter-region link goes down, and must be put back (XR-111).
+pub(crate) fn link_routes() -> Vec<Step> {
+    // The source is for what the router itself sends: Hangzhou knows VPC1, not the link's own addresses.
+    vec![Step::new(TR1, "ip route replace 192.168.0.0/16 via 10.255.0.2 src 172.16.1.254")]
+}
+
+fn kernel_settings(steps: &mut Vec<Step>, host: &str) {
+    steps.push(Step::new(host, "ip link set lo up"));
+    // Loose: answers to the balancer's addresses of one zone may come in by another interface (XR-105).
+    steps.push(Step::new(host, "sysctl -qw net.ipv4.conf.all.rp_filter=2 net.ipv4.conf.default.rp_filter=2"));
+    // Not the balancer: a stock host does not forward, and ours must work on one.
+    if [TR1, TR2].contains(&host) {
+        steps.push(Step::new(host, "sysctl -qw net.ipv4.ip_forward=1"));
+    }
+    // The tutorial is IPv4; without this, router solicitations and DAD move the packet counters that tests read.
+    steps.push(Step::new(host, "sysctl -qwe net.ipv6.conf.all.disable_ipv6=1"));
+}
+
+/// Cables: (host, port) and (host, port). A port on a switch joins the switch's bridge.
+fn cables(options: &LabOptions) -> Vec<((String, String), (String, String))> {
+    let fixed = [
+        (CLIENT, "eth0", NET, "p-client"),
+        (LB, "eth0", NET, "p-lb"),
+        (LB, "eth1", SW1, "p-lb"),
+        (LB, "eth2", SW2, "p-lb"),
+        (ECS01, "eth0", SW1, "p-ecs01"),
+        (TR1, "eth1", SW1, "p-tr1"),
+        (TR1, "eth2", SW2, "p-tr1"),
+        (TR1, "w1", TR2, "w2"),
+        (ECS02, "eth0", TR2, "eth1"),
+    ];
+    let end = |host: &str, port: &str| (host.to_owned(), port.to_owned());
+    let extra = options
+        .extra_servers
+        .iter()
+        .map(|server| (end(&server.name, "eth0"), end(SW1, &format!("p-{}", server.name))));
+    fixed.iter().map(|(a, b, c, d)| (end(a, b), end(c, d))).chain(extra).collect()
+}
+
+/// Hosts whose bridge must forward on every port before packets pass.
+pub(crate) const SWITCHES: [&str; 3] = [NET, SW1, SW2];
+
+fn cables_ends(options: &LabOptions) -> impl Iterator<Item = (String, String)> {
+    cables(options).into_iter().flat_map(|(one, other)| [one, other])
+}
+
+fn links(steps: &mut Vec<Step>, layout: &Layout, options: &LabOptions) {
+    for switch in SWITCHES {
+        steps.push(Step::new(switch, "ip link add br0 type bridge"));
+        steps.push(Step::new(switch, "ip link set br0 up"));
+    }
+    for (index, ((host, port), (peer, peer_port))) in (100..).zip(cables(options)) {
+        let namespace = layout.namespace(&peer);
+        // Each far end has an interface number of its own: the kernel takes a veth whose both ends happen to have the
+        // same number for a plain device and may report its carrier a second late (linkwatch_urgent_event).
+        let line =
+            format!("ip link add {port} type veth peer name {peer_port} index {index} netns {namespace}");
+        steps.push(Step::new(&host, line));
+        if SWITCHES.contains(&peer.as_str()) {
+            steps.push(Step::new(&peer, format!("ip link set {peer_port} master br0")));
+        }
+    }
+    // VSW4 has no host: a bridge without ports stands in for its segment.
+    steps.push(Step::new(TR2, "ip link add eth2 type bridge"));
+    steps.push(Step::new(TR2, "ip link set eth2 up"));
+}
+
+fn addresses(steps: &mut Vec<Step>, options: &LabOptions) {
+    for address in CLIENT_ADDRESSES {
+        steps.push(Step::new(CLIENT, format!("ip addr add {address}/24 dev eth0")));
+    }
+    let fixed = [
+        (NET, format!("{DNS_ADDRESS}/24 dev br0")),
+        (LB, format!("{LB_CLIENT_SIDE}/24 dev eth0")),
+        (LB, format!("{LB_VSW1}/24 dev eth1")),
+        (LB, format!("{LB_VSW2}/24 dev eth2")),
+        (ECS01, format!("{ECS01_ADDRESS}/24 dev eth0")),
+        (TR1, "172.16.1.254/24 dev eth1".to_owned()),
+        (TR1, "172.16.2.254/24 dev eth2".to_owned()),
+        (TR1, "10.255.0.1/30 dev w1".to_owned()),
+        (TR2, "10.255.0.2/30 dev w2".to_owned()),
+        (TR2, "192.168.1.254/24 dev eth1".to_owned()),
+        (TR2, "192.168.2.254/24 dev eth2".to_owned()),
+        (ECS02, format!("{ECS02_ADDRESS}/24 dev eth0")),
+    ];
+    for (host, address) in fixed {
+        steps.push(Step::new(host, format!("ip addr add {address}")));
+    }
+    for server in &options.extra_servers {
+        steps.push(Step::new(&server.name, format!("ip addr add {}/24 dev eth0", server.address)));
+    }
+}
+
+/// The transit router's ends of the tunnels: ordinary kernel VXLAN devices, one per zone.
+fn tunnels(steps: &mut Vec<Step>) {
+    let ends = [
+        ("vxa", 101, "172.16.1.254", LB_VSW1, "eth1", "02:00:00:00:01:01"),
+        ("vxb", 102, "172.16.2.254", LB_VSW2, "eth2", "02:00:00:00:01:02"),
+    ];
+    for ((device, vni, local, remote, via, mac), (_, hop)) in ends.into_iter().zip(RETURN_HOPS) {
+        let line = format!(
+            "ip link add {device} address {mac} mtu 1450 type vxlan id {vni} local {local} remote {remote} \
+             dstport 4789 dev {via} nolearning"
+        );
+        steps.push(Step::new(TR1, line));
+        // An address, if only for the kernel: on a device without one even a loose reverse path filter drops what
+        // came in by another device than its answers take.
+        let own = hop.strip_suffix('2').map(|network| format!("{network}1/30")).expect("hops end in .2");
+        steps.push(Step::new(TR1, format!("ip addr add {own} dev {device}")));
+        steps.push(Step::new(TR1, format!("ip link set {device} up")));
+        steps.push(Step::new(
+            TR1,
+            format!("ip neigh add {hop} lladdr {LB_INNER_MAC} dev {device} nud permanent"),
+        ));
+    }
+}
+
+fn routes(steps: &mut Vec<Step>, options: &LabOptions) {
+    let variant = options.variant;
+    let [via_a, via_b] = RETURN_HOPS.map(|(device, hop)| format!("via {hop} dev {device} onlink"));
+    let mut back = vec![(NAT_PREFIX.to_owned(), &via_a)];
+    match variant {
+        Variant::Vswitch => {
+            // More specific than VSW1 and VSW2 themselves: these answers must take the tunnel.
+            back.extend(variant.local_addresses_a().map(|address| (format!("{address}/32"), &via_a)));
+            back.extend(variant.local_addresses_b().map(|address| (format!("{address}/32"), &via_b)));
+        }
+        Variant::BackToOrigin => {
+            back.push((BACK_TO_ORIGIN_PREFIX.to_owned(), &via_a));
+            // Zone B's part of the prefix.
+            back.push(("100.64.0.16/28".to_owned(), &via_b));
+        }
+    }
+    for (prefix, via) in back {
+        steps.push(Step::new(TR1, format!("ip route add {prefix} {via}")));
+    }
+    steps.extend(link_routes());
+    steps.push(Step::new(TR2, "ip route add 172.16.0.0/12 via 10.255.0.1"));
+    steps.push(Step::new(ECS02, "ip route add 172.16.0.0/12 via 192.168.1.254"));
+    if variant == Variant::BackToOrigin {
+        steps.push(Step::new(TR2, "ip route add 100.64.0.0/10 via 10.255.0.1"));
+        // XR-51; without it ECS02 cannot answer the balancer.
+        steps.push(Step::new(ECS02, "ip route add 100.64.0.0/10 via 192.168.1.254"));
+    }
+    for host in vsw1_servers(options) {
+        // Zone B's local addresses reach VSW1 by the balancer's eth1, so answers go back that way.
+        let mut to_balancer = vec![NAT_PREFIX.to_owned(), format!("{LB_VSW2}/32")];
+        match variant {
+            Variant::Vswitch => to_balancer.extend(variant.local_addresses_b().map(|a| format!("{a}/32"))),
+            Variant::BackToOrigin => to_balancer.push(BACK_TO_ORIGIN_PREFIX.to_owned()),
+        }
+        for prefix in to_balancer {
+            steps.push(Step::new(host, format!("ip route add {prefix} via {LB_VSW1}")));
+        }
+        steps.push(Step::new(host, "ip route add 172.16.2.0/24 via 172.16.1.254"));
+        steps.push(Step::new(host, "ip route add 192.168.0.0/16 via 172.16.1.254"));
+    }
+}
+
+fn vsw1_servers(options: &LabOptions) -> impl Iterator<Item = &str> {
+    std::iter::once(ECS01).chain(options.extra_servers.iter().map(|server| server.name.as_str()))
+}
+
+fn offloads(steps: &mut Vec<Step>, options: &LabOptions) {
+    if options.offloads == Offloads::None {
+        for (host, port) in cables_ends(options) {
+            let line = format!("ethtool -K {port} tso off gso off gro off tx-udp_tnl-segmentation off");
+            steps.push(Step::new(&host, line));
+        }
+    }
+    if options.offloads != Offloads::All {
+        // A veth delivers CHECKSUM_PARTIAL packets as they are, with the checksum not yet computed. XDP, which
+        // rewrites and wraps them, needs real ones: that is what a network card delivers. Also removes TSO.
+        let senders = [(CLIENT, "eth0"), (TR1, "vxa"), (TR1, "vxb"), (TR1, "eth1"), (TR1, "eth2")];
+        let routers = [(TR1, "w1"), (TR2, "w2"), (TR2, "eth1"), (ECS02, "eth0")];
+        let local = vsw1_servers(options).map(|host| (host, "eth0"));
+        for (host, port) in senders.into_iter().chain(routers).chain(local) {
+            steps.push(Step::new(host, format!("ethtool -K {port} tx off")));
+        }
+    }
+    // XDP redirect out of the balancer lands only if the veth's other end runs NAPI, which GRO (or a program of its
+    // own) turns on; without, packets vanish uncounted. Harmless to the MTU: oversize frames die before GRO.
+    for switch in SWITCHES {
+        steps.push(Step::new(switch, "ethtool -K p-lb gro on"));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ExtraServer;
+    use std::net::Ipv4Addr;
+
+    fn lines(options: &LabOptions) -> Vec<String> {
+        let layout = Layout::new(&options.id).expect("valid label");
+        steps(&layout, options)
+            .iter()
+            .map(|step| format!("{}: {}", step.host, step.words.join(" ")))
+            .collect()
+    }
+
+    #[test]
+    fn local_addresses_of_each_zone_return_by_the_tunnel_of_that_zone() {
+        let lines = lines(&LabOptions::default());
+        for wanted in [
+            "tr1: ip route add 172.16.1.11/32 via 169.254.101.2 dev vxa onlink",
+            "tr1: ip route add 172.16.2.12/32 via 169.254.102.2 dev vxb onlink",
+            "tr1: ip route add 172.16.100.0/24 via 169.254.101.2 dev vxa onlink",
+        ] {
+            assert!(lines.iter().any(|line| line == wanted), "{wanted} is missing");
+        }
+        assert!(!lines.iter().any(|line| line.contains("100.64")));
+    }
+
+    #[test]
+    fn back_to_origin_routes_stand_on_every_hop_of_the_way_back() {
+        let lines = lines(&LabOptions { variant: Variant::BackToOrigin, ..LabOptions::default() });
+        for wanted in [
+            "ecs02: ip route add 100.64.0.0/10 via 192.168.1.254",
+            "tr2: ip route add 100.64.0.0/10 via 10.255.0.1",
+            "tr1: ip route add 100.64.0.0/24 via 169.254.101.2 dev vxa onlink",
+            "ecs01: ip route add 100.64.0.0/24 via 172.16.1.10",
+        ] {
+            assert!(lines.iter().any(|line| line == wanted), "{wanted} is missing");
+        }
+    }
+
+    #[test]
+    fn the_balancers_own_addresses_are_left_to_the_controller() {
+        let lines = lines(&LabOptions::default());
+        for address in ["203.0.113.10", "203.0.113.11", "172.16.1.11", "172.16.2.11"] {
+            assert!(!lines.iter().any(|line| line.contains(&format!("addr add {address}/"))), "{address}");
+        }
+    }
+
+    #[test]
+    fn an_extra_server_stands_in_vsw1_and_answers_by_the_same_way() {
+        let server = ExtraServer { name: "ecs03".into(), address: Ipv4Addr::new(172, 16, 1, 21) };
+        let options = LabOptions { id: "x".into(), extra_servers: vec![server], ..LabOptions::default() };
+        let lines = lines(&options);
+        for wanted in [
+            "ecs03: ip link add eth0 type veth peer name p-ecs03 index 109 netns cwx-sw1",
+            "ecs03: ip addr add 172.16.1.21/24 dev eth0",
+            "ecs03: ip route add 172.16.100.0/24 via 172.16.1.10",
+            "ecs03: ethtool -K eth0 tx off",
+        ] {
+            assert!(lines.iter().any(|line| line == wanted), "{wanted} is missing");
+        }
+    }
+
+    #[test]
+    fn only_the_full_setting_leaves_checksums_to_the_hardware() {
+        let count = |offloads| {
+            let options = LabOptions { offloads, ..LabOptions::default() };
+            lines(&options).iter().filter(|line| line.contains(" tx off")).count()
+        };
+        assert_eq!(count(Offloads::All), 0);
+        assert_eq!(count(Offloads::RealChecksums), 10);
+        assert_eq!(count(Offloads::None), 10);
+    }
+}
