@@ -414,14 +414,7 @@ commit epoch 4
 fn a_failed_server_drains_and_is_then_gone() {
     let mut healthy = Healthy::new(|group| {
         group.connection_drain = Some(ConnectionDrain { timeout: Duration::from_secs(30) });
-        group.health_check = Some(HealthCheck {
-            protocol: HealthCheckProtocol::Tcp,
-            connect_port: None,
-            interval: Duration::from_secs(2),
-            timeout: Duration::from_secs(5),
-            healthy_threshold: 3,
-            unhealthy_threshold: 3,
-        });
+        group.health_check = Some(checks());
     });
     healthy.servers(&[("172.16.1.20:8080", 100), ("172.16.1.21:8080", 100)]);
     healthy.apply();
@@ -440,7 +433,7 @@ fn a_failed_server_drains_and_is_then_gone() {
     assert_eq!(
         servers_and_tables(&healthy.world),
         "\
-table 0: server 1 x65537
+table 1: server 1 x65537
 server 0: 172.16.1.20:8080 via next hop 2, generation 1
 server 1: 172.16.1.21:8080 via next hop 3, generation 1
 "
@@ -450,7 +443,7 @@ server 1: 172.16.1.21:8080 via next hop 3, generation 1
     assert_eq!(
         servers_and_tables(&healthy.world),
         "\
-table 0: server 1 x65537
+table 1: server 1 x65537
 server 0: 172.16.1.20:8080 via next hop 2, generation 1, gone
 server 1: 172.16.1.21:8080 via next hop 3, generation 1
 "
@@ -463,9 +456,41 @@ server 1: 172.16.1.21:8080 via next hop 3, generation 1
     assert_eq!(
         servers_and_tables(&healthy.world),
         "\
-table 1: server 0 x32768, server 1 x32769
+table 0: server 0 x32768, server 1 x32769
 server 0: 172.16.1.20:8080 via next hop 2, generation 1
 server 1: 172.16.1.21:8080 via next hop 3, generation 1
 "
     );
+}
+
+#[test]
+fn after_a_restart_the_table_of_before_holds_until_something_is_known() {
+    let mut healthy = Healthy::new(|group| group.health_check = Some(checks()));
+    healthy.servers(&[("172.16.1.20:8080", 100), ("172.16.1.21:8080", 100)]);
+    for _ in 0..3 {
+        healthy.wait(2);
+        healthy.health.probed(server_address("172.16.1.21:8080"), Outcome::Passed, healthy.world.now);
+    }
+    healthy.apply();
+    let before = servers_and_tables(&healthy.world);
+    let group = healthy.world.resources.server_groups[&ServerGroupName::new("tcp")].clone();
+    // A new process has the maps, and no memory of probes.
+    (healthy.health, _) = GroupHealth::new(&group, healthy.world.now);
+    healthy.apply();
+    assert_eq!(servers_and_tables(&healthy.world), before);
+    // But nobody stays in it who has left meanwhile.
+    healthy.servers(&[("172.16.1.20:8080", 100)]);
+    healthy.apply();
+    assert!(servers_and_tables(&healthy.world).contains("server 0 x65537"));
+}
+
+fn checks() -> HealthCheck {
+    HealthCheck {
+        protocol: HealthCheckProtocol::Tcp,
+        connect_port: None,
+        interval: Duration::from_secs(2),
+        timeout: Duration::from_secs(5),
+        healthy_threshold: 3,
+        unhealthy_threshold: 3,
+    }
 }
