@@ -74,7 +74,12 @@ pub fn claim_of(slot: *mut NatSlot) -> Claim {
 
 /// Takes a free slot for a new flow with this key; the caller fills and publishes it, or releases it.
 #[inline(always)]
-pub fn take_slot(key: &FlowKey, flow_hash: u64, addresses: u32, now: u32) -> Result<(u32, Known), DropReason> {
+pub fn take_slot(
+    key: &FlowKey,
+    flow_hash: u64,
+    addresses: u32,
+    now: u32,
+) -> Result<(u32, Known), DropReason> {
     let slots = nat::slots(addresses);
     let mut candidate = flow_hash;
     let mut attempt = 0;
