@@ -170,12 +170,12 @@ fn link_loss(stage: &mut Stage, findings: &mut Findings) -> Result<()> {
     let during = stage.settle(&before)?;
     let (http, tcp) = (&during.http, &during.tcp);
     findings.figure(format!(
-        "until then {} of {} requests failed, {} came late; TCP listener: {} of {} flows failed",
-        http.failures(),
+        "until then of {} requests {} came late and {} failed; TCP listener: of {} flows failed {}",
         http.total(),
         http.late,
-        tcp.failures(),
-        tcp.total()
+        http.describe_failures(),
+        tcp.total(),
+        tcp.describe_failures()
     ));
     expect_all_from(stage, findings, Answerer::Ecs01)?;
     stage.client.resume();
