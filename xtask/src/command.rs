@@ -15,11 +15,13 @@ pub fn target() -> PathBuf {
     root().join("target")
 }
 
-/// Shows the command, runs it in the open, fails if it does.
+/// Shows the command, runs it in the open, fails if it does. What it prints is progress and goes to standard error;
+/// standard output is for results.
 pub fn run(command: &mut Command) -> Result<()> {
     let shown = show(command);
     eprintln!("$ {shown}");
-    let status = command.status().with_context(|| format!("cannot run `{shown}`"))?;
+    let status =
+        command.stdout(std::io::stderr()).status().with_context(|| format!("cannot run `{shown}`"))?;
     if !status.success() {
         bail!("`{shown}` failed ({status})");
     }

@@ -1,7 +1,9 @@
 //! The only door for people and CI: `cargo xtask COMMAND`. One variant and one module each.
 
+mod bench;
 mod build;
 mod command;
+mod demo;
 mod doctor;
 mod initramfs;
 mod kernel;
@@ -27,6 +29,8 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
+    /// See it work: two regions on this machine, failures and recoveries, live. Installs and builds what it needs.
+    Demo(demo::Arguments),
     /// Install what is missing: compiler and linker for eBPF, tools of lab and tests, the VM's kernel.
     Setup,
     /// Say of each requirement whether it is met, and how to meet it.
@@ -55,11 +59,16 @@ enum Command {
         #[command(subcommand)]
         command: lab::Command,
     },
+    /// Measure.
+    Bench {
+        #[command(subcommand)]
+        command: bench::Command,
+    },
 }
 
 fn main() -> ExitCode {
     let outcome = match Arguments::parse().command {
-        Command::Setup => setup::run(),
+        Command::Setup => setup::run(setup::Scope::Everything).map(|()| ExitCode::SUCCESS),
         Command::Doctor => doctor::run(),
         Command::BuildEbpf => build::ebpf().map(|_| ExitCode::SUCCESS),
         Command::Build { release } => build::all(release).map(|()| ExitCode::SUCCESS),
@@ -68,6 +77,8 @@ fn main() -> ExitCode {
         Command::Test(arguments) => test::run(&arguments),
         Command::Vm { command } => vm::run(&command),
         Command::Lab { command } => lab::run(command),
+        Command::Demo(arguments) => demo::run(&arguments),
+        Command::Bench { command } => bench::run(&command),
     };
     outcome.unwrap_or_else(|error| {
         eprintln!("error: {error:#}");

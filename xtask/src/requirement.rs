@@ -12,7 +12,7 @@ pub struct Package {
     pub name: &'static str,
     /// What is there when it is installed: a program's name, or the path of a file.
     pub sign: &'static str,
-    /// What it is for.
+    /// What it is for; begins with its [`area`](Package::area) and a colon.
     pub purpose: &'static str,
 }
 
@@ -64,7 +64,20 @@ const fn package(name: &'static str, sign: &'static str, purpose: &'static str) 
     Package { name, sign, purpose }
 }
 
+/// Areas of purpose that `cargo xtask demo` needs.
+const DEMO_AREAS: [&str; 4] = ["lab", "building", "eBPF", "bpf-linker"];
+
 impl Package {
+    /// The part of the work that calls it: `lab`, `tests`, `bench`...
+    fn area(&self) -> &'static str {
+        self.purpose.split(':').next().unwrap_or_default()
+    }
+
+    /// Whether `cargo xtask demo` needs it.
+    pub fn is_for_demo(&self) -> bool {
+        DEMO_AREAS.contains(&self.area())
+    }
+
     /// Whether its sign is there, whoever installed it.
     pub fn is_there(&self) -> bool {
         if self.sign.starts_with('/') { Path::new(self.sign).exists() } else { find(self.sign).is_some() }
@@ -81,16 +94,30 @@ pub enum Finding {
     Unknown(String),
 }
 
-/// Everything `doctor` looks at: name and finding.
-pub fn examine() -> Vec<(String, Finding)> {
-    let mut all = vec![("root".to_owned(), root()), ("kernel".to_owned(), kernel_version())];
-    all.extend([
-        (
-            "kernel BTF".to_owned(),
+/// One thing that `doctor` looks at.
+pub struct Requirement {
+    /// What it is called.
+    pub name: String,
+    /// Whether `cargo xtask demo` needs it.
+    pub for_demo: bool,
+    /// What was found out.
+    pub finding: Finding,
+}
+
+/// Everything `doctor` looks at.
+pub fn examine() -> Vec<Requirement> {
+    let requirement =
+        |name: &str, for_demo, finding| Requirement { name: name.to_owned(), for_demo, finding };
+    let mut all = vec![
+        requirement("root", true, root()),
+        requirement("kernel", true, kernel_version()),
+        requirement(
+            "kernel BTF",
+            true,
             file("/sys/kernel/btf/vmlinux", "use a kernel built with CONFIG_DEBUG_INFO_BTF"),
         ),
-        ("bpffs".to_owned(), bpffs()),
-    ]);
+        requirement("bpffs", true, bpffs()),
+    ];
     let tries = [
         (
             "veth and bridge",
@@ -104,13 +131,18 @@ pub fn examine() -> Vec<(String, Finding)> {
             "nf_tables",
         ),
     ];
-    all.extend(tries.map(|(name, script, modules)| (name.to_owned(), try_in_own_network(script, modules))));
+    all.extend(
+        tries.map(|(name, script, modules)| requirement(name, true, try_in_own_network(script, modules))),
+    );
+    let toolchain = find_toolchain().map(|toolchain| toolchain.to_string());
+    let linker = find_linker().map(|path| path.display().to_string());
+    let kernel = kernel::find().map(|kernel| kernel.image.display().to_string());
     all.extend([
-        ("rustfmt".to_owned(), component("fmt", "rustfmt")),
-        ("clippy".to_owned(), component("clippy", "clippy")),
-        ("eBPF compiler".to_owned(), found(find_toolchain().map(|toolchain| toolchain.to_string()))),
-        ("bpf-linker".to_owned(), found(find_linker().map(|path| path.display().to_string()))),
-        ("VM kernel".to_owned(), found(kernel::find().map(|kernel| kernel.image.display().to_string()))),
+        requirement("rustfmt", false, component("fmt", "rustfmt")),
+        requirement("clippy", false, component("clippy", "clippy")),
+        requirement("eBPF compiler", true, found(toolchain)),
+        requirement("bpf-linker", true, found(linker)),
+        requirement("VM kernel", false, found(kernel)),
     ]);
     all.extend(TOOLS.iter().map(|package| {
         let finding = if package.is_there() {
@@ -118,7 +150,7 @@ pub fn examine() -> Vec<(String, Finding)> {
         } else {
             Finding::Missing(package.purpose.to_owned(), format!("apt-get install {}", package.name))
         };
-        (package.sign.rsplit('/').next().unwrap_or(package.sign).to_owned(), finding)
+        requirement(package.sign.rsplit('/').next().unwrap_or(package.sign), package.is_for_demo(), finding)
     }));
     all
 }
@@ -196,6 +228,22 @@ fn found(outcome: anyhow::Result<String>) -> Finding {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_package_says_which_work_calls_it() {
+        let areas = ["lab", "tests", "bench", "vm", "doctor", "building", "eBPF", "lint", "bpf-linker"];
+        for package in TOOLS.iter().chain(&EBPF_COMPILER).chain(&LINKER_LIBRARIES) {
+            assert!(areas.contains(&package.area()), "{}: {}", package.name, package.purpose);
+        }
+    }
+
+    #[test]
+    fn the_demo_needs_servers_and_no_virtual_machine() {
+        let is_for_demo =
+            |name| TOOLS.iter().find(|package| package.name == name).is_some_and(Package::is_for_demo);
+        assert!(is_for_demo("nginx") && is_for_demo("iproute2") && is_for_demo("gcc"));
+        assert!(!is_for_demo("qemu-system-x86") && !is_for_demo("wrk"));
+    }
 
     #[test]
     fn reads_versions_as_distributions_write_them() {

@@ -330,7 +330,10 @@ impl Connection {
             match result {
                 Ok(complete) => {
                     count_response(&server.counters.responses, progress.status.get());
-                    if let (true, Some(local)) = (complete.reuse_server, local) {
+                    // A second attempt is always on a new connection. Kept, each would add one to the pool while
+                    // another server refuses, and a later silent failure of this one would catch them all.
+                    let is_spare = attempt > 0 && !server.pool.is_empty();
+                    if let (true, false, Some(local)) = (complete.reuse_server, is_spare, local) {
                         server.pool.put(stream, local);
                     }
                     return Ok(complete);

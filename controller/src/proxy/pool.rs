@@ -47,6 +47,11 @@ impl Pool {
         idle.push(Idle { stream, local, since: reactor::now() });
     }
 
+    /// True while nothing is idle here.
+    pub fn is_empty(&self) -> bool {
+        self.idle.borrow().is_empty()
+    }
+
     /// Closes connections that the server closed or that were idle too long.
     pub fn sweep(&self) {
         let now = reactor::now();

@@ -109,6 +109,26 @@ fn a_refusing_server_costs_no_request() {
 }
 
 #[test]
+fn second_attempts_do_not_fill_the_pool() {
+    let (closed, closings) = channel();
+    let good = Server::new(move |connection, _| {
+        while connection.request().is_some() {
+            connection.answer("good");
+        }
+        let _ = closed.send(connection.number);
+    });
+    let balancer = Balancer::new(&[refusing(), good.address]);
+    for _ in 0..20 {
+        assert_eq!(balancer.get("/").text(), "good");
+    }
+    // Ten second attempts, each on a connection of its own; the first is kept and serves the ten first attempts.
+    let closed: Vec<usize> =
+        (1..10).map(|_| closings.recv_timeout(Duration::from_secs(10)).unwrap()).collect();
+    assert!(!closed.contains(&0), "{closed:?}");
+    assert!(closings.try_recv().is_err());
+}
+
+#[test]
 fn a_silent_server_costs_time_but_no_request() {
     let (address, _kept) = silent();
     let good = Server::named("good");

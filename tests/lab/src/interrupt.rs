@@ -7,6 +7,14 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+/// What else an interrupt does.
+static BEFORE_REMOVAL: Mutex<Option<fn()>> = Mutex::new(None);
+
+/// An interrupt calls `action` before it removes labs: to put a terminal right, for example.
+pub fn on_interrupt(action: fn()) {
+    *BEFORE_REMOVAL.lock().unwrap_or_else(PoisonError::into_inner) = Some(action);
+}
+
 /// Labs of this process, and whether the handler runs. Also the turn: who holds it may change the lab's networks.
 static LABS: Mutex<Labs> = Mutex::new(Labs { standing: Vec::new(), handler_runs: false });
 
@@ -58,6 +66,10 @@ impl Drop for Turn {
 }
 
 fn end_process(signal: i32) -> ! {
+    let action = *BEFORE_REMOVAL.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(action) = action {
+        action();
+    }
     let labs = lock();
     for layout in &labs.standing {
         eprintln!("interrupted: removing lab {:?}", layout.id());

@@ -32,6 +32,7 @@ mod topology;
 
 pub use configuration::{node_yaml, resources_yaml};
 pub use fault::Fault;
+pub use interrupt::on_interrupt;
 pub use layout::*;
 pub use process::Process;
 pub use removal::{Removed, down};
