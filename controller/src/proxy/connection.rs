@@ -357,7 +357,7 @@ impl Connection {
     ) -> Result<(TcpStream, Option<Ipv4Addr>), Failure> {
         let local = target.next_local();
         self.timer.set_after(CONNECT_NS.min(target.request_ns));
-        let mut connecting = pin!(upstream::connect(local, server.address));
+        let mut connecting = pin!(upstream::connect(local, server.address, self.worker.descriptors.servers));
         let result = poll_fn(|cx| {
             if let Poll::Ready(result) = connecting.as_mut().poll(cx) {
                 return Poll::Ready(result.map_err(|error| upstream_failure(&error)));
