@@ -529,6 +529,7 @@ fn refusal_text(refusal: Refusal) -> &'static str {
         Refusal::Fold => "folded header line",
         Refusal::Name => "malformed header name",
         Refusal::Value => "malformed header value",
+        Refusal::Nominations => "Connection names over 32 fields",
         Refusal::Host => "missing, repeated or malformed Host",
         Refusal::Length => "malformed or conflicting Content-Length",
         Refusal::Coding => "unsupported Transfer-Encoding",
