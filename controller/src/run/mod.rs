@@ -97,7 +97,16 @@ async fn run_until_stopped(options: &RunOptions) -> Result<(), RunError> {
     let stats = Arc::new(Stats::default());
     let log = settings.access_log.clone().map_or(AccessLog::Off, AccessLog::File);
     let engine = Engine::start(settings.workers, &log, &stats).map_err(RunError::Engine)?;
-    let mut control = Control::new(node, store, datapath, Host::open()?, prober, watch, engine, stats);
+    let mut control = Control::new(
+        node,
+        store,
+        datapath,
+        Host::open()?,
+        prober,
+        (watch, resolutions.clone()),
+        engine,
+        stats,
+    );
     start_resources(&mut control, options).await?;
 
     let mut counting = tokio::time::interval(COUNT_EVERY);
