@@ -50,6 +50,7 @@ impl Control {
             standings: &standings,
             neighbours: &self.neighbours,
             in_use: &in_use,
+            known_since: self.started,
             now,
         };
         let state = self.datapath.state();
