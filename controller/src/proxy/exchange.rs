@@ -5,7 +5,7 @@ use super::http1::body::BodyDecoder;
 use super::http1::head::{RequestHead, ResponseHead};
 use super::http1::rewrite::{ToClient, write_response};
 use super::http1::{Framing, HEAD_LIMIT, Refusal, Version};
-use super::reactor::TcpStream;
+use super::reactor::{self, TcpStream};
 use super::target::{Server, Target};
 use super::worker::Worker;
 use std::cell::Cell;
@@ -19,6 +19,9 @@ pub const BODY_BYTES: usize = 64 * 1024;
 /// Room before a response, so that the head for the client, at most this much longer, can be put right before the body
 /// bytes that came with the server's head, and both leave in one write.
 const HEADROOM: usize = 64;
+/// Reads in a row without waiting, after which other connections have their turn: where both sides keep up, a transfer
+/// never waits by itself.
+const READS_AT_ONCE: u32 = 16;
 
 /// Why a request did not end as it should.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -215,7 +218,9 @@ impl Exchange<'_> {
             return Ok(());
         }
         let mut loan = Loan::new(&self.connection.worker);
+        let mut reads = 0;
         while !decoder.is_done() {
+            take_turns(&mut reads).await;
             progress.upload_waits.set(Side::Client);
             let client = &self.connection.client;
             poll_fn(|cx| client.poll_readable(cx)).await;
@@ -351,14 +356,18 @@ impl Exchange<'_> {
         write_response(head_out, response, &buffer[HEADROOM..head_end], &to);
         let mut decoder = BodyDecoder::new(framing);
         let unchunks = to.unchunks();
-        progress.started.set(true);
         let mut surplus = false;
         let mut body;
+        let used = if unchunks {
+            0
+        } else {
+            decoder.consume(&buffer[head_end..filled]).map_err(Failure::Response)?
+        };
+        progress.started.set(true);
         if unchunks {
             self.write_to_client(head_out).await?;
             body = head_end..filled;
         } else {
-            let used = decoder.consume(&buffer[head_end..filled]).map_err(Failure::Response)?;
             surplus = used < filled - head_end;
             progress.body_sent.set(used as u64);
             match head_end.checked_sub(head_out.len()) {
@@ -373,6 +382,7 @@ impl Exchange<'_> {
             }
             body = 0..0;
         }
+        let mut reads = 0;
         loop {
             while !body.is_empty() && !decoder.is_done() {
                 let buffer = loan.bytes();
@@ -396,6 +406,7 @@ impl Exchange<'_> {
             }
             self.set_deadline();
             loan.give_back();
+            take_turns(&mut reads).await;
             match self.read_from_server(&mut loan, 0).await {
                 Ok(read @ 1..) => body = 0..read,
                 Ok(0) if decoder.may_close() => break,
@@ -459,6 +470,15 @@ impl<'w> Loan<'w> {
 impl Drop for Loan<'_> {
     fn drop(&mut self) {
         self.give_back();
+    }
+}
+
+/// Counts a read; lets others have their turn after [`READS_AT_ONCE`].
+async fn take_turns(reads: &mut u32) {
+    *reads += 1;
+    if *reads == READS_AT_ONCE {
+        *reads = 0;
+        reactor::next_turn().await;
     }
 }
 
