@@ -114,8 +114,8 @@ fn balance(
     );
     let opens = tcp.flags & (tcp_flags::SYN | tcp_flags::ACK | tcp_flags::RST) == tcp_flags::SYN;
     let found = match flow::find(&key, now)? {
-        // The same client port again, after the old connection's end: a new connection.
-        Found::Flow(known) if opens && known.claim.is_closed() => flow::entry_of(&key),
+        // The same client port again, after the old connection's end or its server's: a new connection.
+        Found::Flow(known) if opens && is_over(&known, epoch) => flow::entry_of(&key),
         found => found,
     };
     let known = match found {
@@ -133,8 +133,9 @@ fn balance(
         destination_port: slot.server_port,
     };
     let (server_index, generation) = (slot.server, slot.server_generation);
-    let ended = flow::record(&known, Side::Client, tcp.flags, now)?;
+    // Before the record: a client that goes on sending to a server that is gone must not keep the flow alive.
     let server = serving(server_index, generation, epoch)?;
+    let ended = flow::record(&known, Side::Client, tcp.flags, now)?;
     let (hop_index, hop) = send::hop_to(server, flow_hash, epoch)?;
     if ip.total_length.get() > hop.mtu {
         return Err(DropReason::PacketTooBig);
@@ -154,6 +155,15 @@ fn balance(
         counters.flows_ended += ended as u64;
     });
     send::through(ctx, hop, hop_index, ip.traffic_class, flow_hash)
+}
+
+/// Whether a flow's connection has ended, or its server has gone.
+#[inline(always)]
+fn is_over(known: &Known, epoch: u32) -> bool {
+    // SAFETY: a pointer into the slot array. Should the slot change hands meanwhile, its entry has changed too, and is
+    // not replaced.
+    let slot: &NatSlot = unsafe { &*known.slot };
+    known.claim.is_closed() || serving(slot.server, slot.server_generation, epoch).is_err()
 }
 
 /// The server a flow belongs to, unless its drain is over or its index names another server now.

@@ -70,9 +70,9 @@ pub fn handle(
     };
     let ethernet = Ethernet { destination: slot.client_mac, source: slot.own_mac, ethertype: ETHERTYPE_IPV4 };
     let (ifindex, server_index, generation) = (slot.client_ifindex, slot.server, slot.server_generation);
+    let server = forward::serving(server_index, generation, epoch)?;
     let ended = flow::record(&known, Side::Server, tcp.flags, now)?;
 
-    let server = forward::serving(server_index, generation, epoch)?;
     let change = if tcp.flags & tcp_flags::SYN != 0 {
         // What the client may send is bounded by the way to the server.
         let flow_hash = hash::flow_hash(

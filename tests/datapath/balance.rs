@@ -339,3 +339,19 @@ fn copies_of_a_syn_on_two_cpus_make_one_flow() {
         forwarder.from_zone(&connection.reply().syn().ack()).is_redirected();
     }
 }
+
+#[test]
+fn a_client_whose_server_has_gone_begins_again_at_another() {
+    let Some(mut forwarder) = forwarder(&[("172.16.1.20:8080", 100)]) else { return };
+    let first = Connection::open(&forwarder, client(1));
+    forwarder.from_zone(&first.reply().syn().ack()).is_redirected();
+    forwarder.from_clients(&first.request().ack()).is_redirected();
+    forwarder.scenario.group("tcp", &[("172.16.1.21:8080", 100)]).drain("tcp", 0);
+    forwarder.apply();
+    forwarder.from_clients(&first.request().ack()).is_dropped(DropReason::ServerGone);
+    // The same port again, long before the flow would have expired.
+    let second = Connection::open(&forwarder, client(1));
+    assert_eq!(second.server.to_string(), "172.16.1.21:8080");
+    forwarder.from_zone(&second.reply().syn().ack()).is_redirected();
+    forwarder.from_clients(&second.request().ack()).is_redirected();
+}
