@@ -29,7 +29,8 @@ pub const MAGLEV_TABLES: u32 = 64;
 pub const MAGLEV_ENTRIES: u32 = 65_537;
 /// Entries allocated per table: the verifier's idea of the largest index is a few higher than the real one.
 pub const MAGLEV_ALLOCATED: usize = 65_544;
-/// Concurrent L4 flows. Full, or eight candidates in use: the SYN is dropped as `nat_exhausted`.
+/// Concurrent L4 flows. Full, or eight candidates in use: half-open flows older than 3 s give way, and where there is none
+/// the SYN is dropped as `nat_exhausted`.
 pub const NAT_SLOTS: u32 = 262_144;
 /// Flow hash entries. One per slot at most, since whoever takes a slot over deletes the entry of its last holder; some
 /// more, since CPUs keep free elements in stock. Full: the SYN is dropped as `flow_table_full`.

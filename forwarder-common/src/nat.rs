@@ -79,6 +79,8 @@ pub mod idle_secs {
     pub const FILLING: u32 = 2;
     /// Before the client has acknowledged an answer: longer than the early SYN retransmissions are apart.
     pub const OPENING: u32 = 30;
+    /// The same where every candidate is in use, as in a SYN flood: a real client acknowledges sooner.
+    pub const OPENING_PRESSED: u32 = 3;
     /// Established.
     pub const ESTABLISHED: u32 = 900;
     /// Closed: the server's TIME_WAIT, during which it would refuse the same tuple.
@@ -153,6 +155,17 @@ impl Claim {
             idle_secs::OPENING
         };
         now_secs.wrapping_sub(self.seen) > limit && now_secs.wrapping_sub(self.seen) < 1 << 31
+    }
+
+    /// Whether a new flow that finds nothing free may take the slot: its connection is still half-open, and not young.
+    #[inline(always)]
+    pub const fn gives_way(self, now_secs: u32) -> bool {
+        let silent = now_secs.wrapping_sub(self.seen);
+        self.is_live()
+            && self.state & state::ESTABLISHED == 0
+            && !self.is_closed()
+            && silent > idle_secs::OPENING_PRESSED
+            && silent < 1 << 31
     }
 
     /// The claim of the next holder while it fills the slot.
@@ -267,6 +280,20 @@ mod tests {
             assert!(!live(bits, 1000).is_free(1000 + limit), "state {bits:#x}");
             assert!(live(bits, 1000).is_free(1001 + limit), "state {bits:#x}");
         }
+    }
+
+    #[test]
+    fn only_half_open_flows_give_way() {
+        let late = 1001 + idle_secs::OPENING_PRESSED;
+        for half_open in [0, state::REPLIED, state::CLIENT_FIN] {
+            assert!(live(half_open, 1000).gives_way(late), "state {half_open:#x}");
+            assert!(!live(half_open, 1000).gives_way(late - 1), "state {half_open:#x}");
+        }
+        for other in [state::REPLIED | state::ESTABLISHED, state::RESET] {
+            assert!(!live(other, 1000).gives_way(late), "state {other:#x}");
+        }
+        assert!(!live(0, 1000).gives_way(999));
+        assert!(!Claim::from_bits(0).taken(1000).gives_way(late));
     }
 
     #[test]

@@ -50,7 +50,7 @@ drop_reasons! {
     NoServer = 9, "no_server";
     /// A TCP packet of no known flow that does not open one.
     NotSyn = 10, "not_syn";
-    /// No NAT slot is free among the candidates of a new flow.
+    /// No NAT slot among the candidates of a new flow is free or gives way.
     NatExhausted = 11, "nat_exhausted";
     /// The flow table is full.
     FlowTableFull = 12, "flow_table_full";

@@ -83,13 +83,18 @@ pub fn take_slot(
     let slots = nat::slots(addresses);
     let mut candidate = flow_hash;
     let mut attempt = 0;
-    while attempt < NAT_ATTEMPTS {
+    // The candidates twice: first for a free one, then for one that gives way.
+    while attempt < 2 * NAT_ATTEMPTS {
+        if attempt == NAT_ATTEMPTS {
+            candidate = flow_hash;
+        }
+        let pressed = attempt >= NAT_ATTEMPTS;
         attempt += 1;
         candidate = candidate.wrapping_mul(STRIDE).rotate_left(29);
         let index = forwarder_common::hash::slot(candidate, slots);
         let slot = maps::nat_slot(index).ok_or(DropReason::MapInconsistent)?;
         let old = claim_of(slot);
-        if !old.is_free(now) {
+        if !old.is_free(now) && !(pressed && old.gives_way(now)) {
             continue;
         }
         let taken = old.taken(now);

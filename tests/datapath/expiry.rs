@@ -4,7 +4,8 @@ use crate::connection::{Connection, client, syn};
 use controller::model::ListenerProtocol::Tcp;
 use forwarder_common::address::Be16;
 use forwarder_common::flow::FlowKey;
-use forwarder_common::nat::{self, Claim, NatSlot, idle_secs};
+use forwarder_common::limits;
+use forwarder_common::nat::{self, Claim, NatSlot, idle_secs, state};
 use forwarder_common::verdict::DropReason;
 use tests::forwarder::{Forwarder, Plain, now_secs};
 
@@ -111,4 +112,25 @@ fn whoever_takes_a_slot_deletes_the_entry_of_its_last_holder() {
     let left = left.count();
     assert!(left < 20, "{left} of 100 slots were not taken over");
     assert_eq!(entries, opened + left, "one entry for every flow");
+}
+
+/// Every slot held by a flow in this state that was last seen so many seconds ago.
+fn hold_every_slot(forwarder: &Forwarder, state: u8, silent: u32) {
+    let mut slots = forwarder.array::<NatSlot>("NAT_SLOTS");
+    let claim = Claim { state, generation: 1, seen: now_secs() - silent }.to_bits();
+    for index in 0..limits::NAT_SLOTS {
+        slots.set(index, Plain(NatSlot { claim, ..NatSlot::default() }), 0).expect("hold a slot");
+    }
+}
+
+#[test]
+fn half_open_flows_give_way_to_new_ones_and_established_ones_do_not() {
+    let Some(forwarder) = forwarder() else { return };
+    let half_open = state::LIVE | state::REPLIED;
+    hold_every_slot(&forwarder, half_open, 0);
+    forwarder.from_clients(&syn(client(1))).is_dropped(DropReason::NatExhausted);
+    hold_every_slot(&forwarder, half_open, idle_secs::OPENING_PRESSED + SLACK);
+    establish(&forwarder, 1);
+    hold_every_slot(&forwarder, half_open | state::ESTABLISHED, idle_secs::OPENING + SLACK);
+    forwarder.from_clients(&syn(client(2))).is_dropped(DropReason::NatExhausted);
 }
