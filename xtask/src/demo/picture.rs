@@ -1,7 +1,7 @@
 //! The live view as lines of text. Pure: what is shown is an argument.
 
-use super::balancer::{NextHop, Server};
 use super::client::{Answerer, Listener, Tallies, Tally};
+use crate::balancer::{NextHop, Server};
 use causeway_lab::ECS01_ADDRESS;
 
 /// Every line fits a terminal of this many columns.
@@ -131,7 +131,7 @@ pub fn wrap(text: &str, columns: usize) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::demo::balancer::{Failure, HopCounters, ServerCounters};
+    use crate::balancer::{Failure, HopCounters, ServerCounters};
 
     fn picture() -> Picture {
         let server = |address: &str, health: &str, weight, reason: Option<&str>| Server {

@@ -1,9 +1,9 @@
 //! The stage: lab, balancer and client together, and what is shown of them meanwhile.
 
-use super::balancer::{Balancer, Server};
 use super::client::{Client, Listener, Tallies, Tally, resolve};
 use super::picture::{COLUMNS, Picture, wrap};
 use super::terminal::Terminal;
+use crate::balancer::{Balancer, Server};
 use anyhow::{Context, Result, bail};
 use causeway_lab::{HOSTS, Lab, LabOptions};
 use std::fmt;

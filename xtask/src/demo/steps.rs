@@ -1,8 +1,8 @@
 //! What the demo walks through: the tutorial's verifications (XR-77 to XR-81), each with what it expects.
 
-use super::balancer::{HopCounters, Server};
 use super::client::{Answerer, Listener, Tallies};
 use super::stage::Stage;
+use crate::balancer::{HopCounters, Server};
 use anyhow::Result;
 use causeway_lab::{ECS01, ECS01_ADDRESS, ECS02, ECS02_ADDRESS, Fault};
 use std::collections::BTreeMap;
