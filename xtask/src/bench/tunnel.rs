@@ -23,7 +23,7 @@ use std::time::Duration;
 
 #[derive(clap::Args)]
 #[command(after_help = "\
-Prints, for each direction, the median rate of either side, and median, least and greatest of the paired ratios.
+Prints, for each direction, the median rate of either side, and median, least and greatest of the paired ratios. \
 Ratios hold on a busy machine too; rates do not. Takes about 14 s a round. Needs root.
 
 Example:

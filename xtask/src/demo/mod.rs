@@ -24,8 +24,8 @@ use steps::{Findings, STEPS};
 
 #[derive(clap::Args)]
 #[command(after_help = "\
-Needs root, and nothing else of ours: it installs the compiler, linker and tools that are missing (Debian packages and
-bpf-linker), and says how to undo that. It works in network namespaces of its own and ends with nothing left.
+Needs root. Installs the compiler, linker and tools that are missing (Debian packages and bpf-linker) and says how to \
+undo that; works in network namespaces of its own and ends with nothing left.
 
 Keys: any key goes to the next step, q quits, Ctrl-C too; both clean up.
 
@@ -38,6 +38,9 @@ pub struct Arguments {
     #[arg(long)]
     script: bool,
 }
+
+/// What is shown of the balancer's log when a step fails.
+const LOG_LINES: usize = 15;
 
 /// Runs the demo. Exit code 1 if a step found something else than it expected.
 pub fn run(arguments: &Arguments) -> Result<ExitCode> {
@@ -112,9 +115,11 @@ fn play_steps(stage: &mut Stage) -> Result<bool> {
         if !findings.are_good() {
             all_good = false;
             let log = stage.balancer.log();
-            let tail: Vec<_> = log.lines().rev().take(15).collect();
-            eprintln!("the balancer's log ends with:");
-            tail.iter().rev().for_each(|line| eprintln!("  {line}"));
+            let mut tail: Vec<_> =
+                log.lines().rev().take(LOG_LINES).map(|line| format!("  {line}")).collect();
+            tail.push("the balancer's log ends with:".to_owned());
+            tail.reverse();
+            stage.tell(&tail);
         }
     }
     if let Err(error) = stage.pause("the end, and clean up")
