@@ -72,9 +72,14 @@ pub fn claim_of(slot: *mut NatSlot) -> Claim {
     Claim::from_bits(atomic::load(unsafe { &raw const (*slot).claim }))
 }
 
-/// Takes a free slot for a new flow; the caller fills and publishes it, or releases it.
+/// Takes a free slot for a new flow with this key; the caller fills and publishes it, or releases it.
 #[inline(always)]
-pub fn take_slot(flow_hash: u64, addresses: u32, now: u32) -> Result<(u32, Known), DropReason> {
+pub fn take_slot(
+    key: &FlowKey,
+    flow_hash: u64,
+    addresses: u32,
+    now: u32,
+) -> Result<(u32, Known), DropReason> {
     let slots = nat::slots(addresses);
     let mut candidate = flow_hash;
     let mut attempt = 0;
@@ -94,7 +99,11 @@ pub fn take_slot(flow_hash: u64, addresses: u32, now: u32) -> Result<(u32, Known
         }
         if old.state != 0 {
             // SAFETY: we own the fields now; the key is still the last holder's.
-            forget(unsafe { &(*slot).key }, FlowRef { slot: index, generation: old.generation });
+            let last = unsafe { (*slot).key };
+            // The same client's last flow, since candidates follow from the key: `enter` replaces its entry.
+            if last != *key {
+                forget(&last, FlowRef { slot: index, generation: old.generation });
+            }
         }
         return Ok((index, Known { slot, claim: taken }));
     }

@@ -195,7 +195,7 @@ fn create(
     if addresses == 0 || settings.nat_mask.bits() == 0 {
         return Err(DropReason::MapInconsistent);
     }
-    let (index, taken) = flow::take_slot(flow_hash, addresses, now)?;
+    let (index, taken) = flow::take_slot(key, flow_hash, addresses, now)?;
     let (offset, nat_port) = nat::slot_address(index, addresses);
     // SAFETY: the claim is ours, so the fields are.
     let slot = unsafe { &mut *taken.slot };

@@ -22,29 +22,32 @@ use forwarder_common::vip::{MaglevEntry, Vip, VipKey};
 #[unsafe(no_mangle)]
 static FLOW_HASH_KEY: hash::Key = [0; 2];
 
+/// Between commit and cleanup the keys of the old and of the new configuration stand side by side.
+const KEY_ROOM: u32 = 2;
+
 #[map]
 static CONTROL: Array<u32> = Array::with_max_entries(1, BPF_F_MMAPABLE);
 #[map]
 static SETTINGS: Array<Settings> = Array::with_max_entries(COPIES, 0);
 #[map]
-static VIPS: HashMap<VipKey, u32> = HashMap::with_max_entries(limits::VIPS, 0);
+static VIPS: HashMap<VipKey, u32> = HashMap::with_max_entries(KEY_ROOM * limits::VIPS, 0);
 #[map]
 static VIP: Array<Vip> = Array::with_max_entries(limits::VIPS * COPIES, 0);
 #[map]
 static MAGLEV: Array<[MaglevEntry; limits::MAGLEV_ALLOCATED]> =
-    Array::with_max_entries(limits::MAGLEV_TABLES, 0);
+    Array::with_max_entries(limits::MAGLEV_TABLES, BPF_F_MMAPABLE);
 #[map]
 static SERVER: Array<Server> = Array::with_max_entries(limits::SERVERS * COPIES, 0);
 #[map]
 static NEXT_HOP: Array<NextHop> = Array::with_max_entries(limits::NEXT_HOPS * COPIES, 0);
 #[map]
-static ROUTES: LpmTrie<RouteKey, u32> = LpmTrie::with_max_entries(limits::ROUTES, 0);
+static ROUTES: LpmTrie<RouteKey, u32> = LpmTrie::with_max_entries(KEY_ROOM * limits::ROUTES, 0);
 #[map]
 static HOP_GROUP: Array<HopGroup> = Array::with_max_entries(limits::HOP_GROUPS * COPIES, 0);
 #[map]
-static TUNNELS: HashMap<TunnelKey, u32> = HashMap::with_max_entries(limits::TUNNELS, 0);
+static TUNNELS: HashMap<TunnelKey, u32> = HashMap::with_max_entries(KEY_ROOM * limits::TUNNELS, 0);
 #[map]
-static LOCAL_ADDRESSES: HashMap<Be32, u32> = HashMap::with_max_entries(limits::LOCAL_ADDRESSES, 0);
+static LOCAL_ADDRESSES: HashMap<Be32, u32> = HashMap::with_max_entries(KEY_ROOM * limits::LOCAL_ADDRESSES, 0);
 #[map]
 pub static FLOWS: HashMap<FlowKey, u64> = HashMap::with_max_entries(limits::FLOWS, 0);
 #[map]

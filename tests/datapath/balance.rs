@@ -301,3 +301,41 @@ fn serves_two_groups_apart() {
     assert_eq!(Connection::of(client(1), outcome.is_redirected()).server.to_string(), "172.16.1.30:22");
     assert_eq!(Connection::open(&forwarder, client(1)).server.to_string(), "172.16.1.20:8080");
 }
+
+/// Two CPUs at once: a SYN and its copies, as after a retransmission or on a network that duplicates.
+#[test]
+fn copies_of_a_syn_on_two_cpus_make_one_flow() {
+    const CLIENTS: u32 = 3000;
+    let Some(forwarder) = forwarder(&SERVERS) else { return };
+    let frames: Vec<Vec<u8>> = (0..CLIENTS).map(|number| syn(client(number)).bytes()).collect();
+    let start = std::sync::Barrier::new(2);
+    let hammer = || {
+        start.wait();
+        let runs = frames.iter().map(|frame| {
+            let hook = controller::datapath::Hook::Xdp;
+            forwarder.datapath.run(hook, frame, forwarder.clients).expect("run a SYN").action
+        });
+        runs.filter(|action| *action == Action::Drop).count() as u64
+    };
+    let busy: u64 = std::thread::scope(|scope| {
+        let other = scope.spawn(hammer);
+        hammer() + other.join().expect("no panic")
+    });
+    let counters = forwarder.datapath.counters().expect("read counters");
+    assert_eq!(counters.drops[&DropReason::FlowBusy], busy, "{:?}", counters.drops);
+    assert_eq!(counters.drops.values().sum::<u64>(), busy);
+
+    // Whatever was lost is repeated, and then every client has one flow and an address and port of its own.
+    let connections: Vec<Connection> =
+        (0..CLIENTS).map(|number| Connection::open(&forwarder, client(number))).collect();
+    let nats: std::collections::BTreeSet<SocketAddrV4> =
+        connections.iter().map(|connection| connection.nat).collect();
+    assert_eq!(nats.len(), CLIENTS as usize);
+    let flows = forwarder.datapath.flows(tests::forwarder::now_secs()).by_server;
+    assert_eq!(flows.values().sum::<u64>(), u64::from(CLIENTS));
+    let counters = forwarder.datapath.counters().expect("read counters");
+    assert_eq!(counters.vips[&forwarder.vip(9000)].flows, u64::from(CLIENTS));
+    for connection in connections.iter().step_by(100) {
+        forwarder.from_zone(&connection.reply().syn().ack()).is_redirected();
+    }
+}

@@ -1,5 +1,7 @@
 //! A client's connection, as the packets of both sides.
 
+use forwarder_common::address::Be16;
+use forwarder_common::flow::FlowKey;
 use std::net::{Ipv4Addr, SocketAddrV4};
 use tests::forwarder::{Forwarder, Outcome};
 use tests::packet::{Packet, endpoints, inner_frame, tcp, vxlan};
@@ -47,6 +49,18 @@ impl Connection {
         let inner = if is_tunnel { inner_frame(&outcome.frame) } else { &outcome.frame };
         let (nat, server) = endpoints(inner);
         Connection { client, vip: SocketAddrV4::new(VIP, 9000), nat, server, hop }
+    }
+
+    /// Its key in the flow table.
+    pub fn key(&self) -> FlowKey {
+        FlowKey {
+            client: (*self.client.ip()).into(),
+            vip: (*self.vip.ip()).into(),
+            client_port: Be16::new(self.client.port()),
+            vip_port: Be16::new(self.vip.port()),
+            protocol: 6,
+            zero: [0; 3],
+        }
     }
 
     /// A packet of the client.

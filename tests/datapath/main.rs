@@ -4,9 +4,15 @@
 //! the end-to-end tests are for.
 
 mod admission;
+mod adoption;
 mod balance;
+mod change;
 mod connection;
+mod drop_reasons;
 mod egress;
+mod expiry;
+mod log;
 mod mss;
+mod random;
 mod remote;
 mod untouched;

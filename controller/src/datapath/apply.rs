@@ -1,8 +1,8 @@
 //! Carrying out a change.
 
 use super::DatapathError;
-use super::maps::{Maps, Plain, map_error, table_element, trie_key};
-use crate::plan::{Change, MapOp};
+use super::maps::{Maps, Plain, map_error, trie_key};
+use crate::plan::{Change, MapOp, MapState};
 use aya::maps::MapError;
 use forwarder_common::epoch::position;
 use forwarder_common::settings::CONTROL_EPOCH;
@@ -13,17 +13,28 @@ use std::time::Duration;
 const PRESENT: u32 = 1;
 
 impl Maps {
-    /// Writes what no packet can see yet.
-    pub fn prepare(&mut self, change: &Change) -> Result<(), DatapathError> {
-        change.prepare.iter().try_for_each(|op| self.carry_out(op))
+    /// Writes what no packet can see yet. `state` follows step by step, so that it is right also when a step fails: the
+    /// next change is made from it.
+    pub fn prepare(&mut self, change: &Change, state: &mut MapState) -> Result<(), DatapathError> {
+        self.carry_out_all(&change.prepare, state)
     }
 
     /// Puts what was prepared into force with one store, waits until no packet reads the old copy, and cleans up.
-    pub fn commit(&mut self, change: &Change) -> Result<(), DatapathError> {
-        // Release: all writes before are visible to whoever reads the new epoch. (They were system calls anyway.)
+    pub fn commit(&mut self, change: &Change, state: &mut MapState) -> Result<(), DatapathError> {
+        // Release: all writes before are visible to whoever reads the new epoch. (Only tables are not written by
+        // system calls.)
         self.control.word(CONTROL_EPOCH).store(change.epoch, Ordering::Release);
+        state.epoch = change.epoch;
         wait_for_readers();
-        change.cleanup.iter().try_for_each(|op| self.carry_out(op))
+        self.carry_out_all(&change.cleanup, state)
+    }
+
+    fn carry_out_all(&mut self, ops: &[MapOp], state: &mut MapState) -> Result<(), DatapathError> {
+        ops.iter().try_for_each(|op| {
+            self.carry_out(op)?;
+            state.apply_op(op);
+            Ok(())
+        })
     }
 
     fn carry_out(&mut self, op: &MapOp) -> Result<(), DatapathError> {
@@ -44,7 +55,8 @@ impl Maps {
                 self.hop_group.set(position(*index, *copy), Plain(**value), 0).map_err(map_error("HOP_GROUP"))
             }
             MapOp::WriteTable { slot, table } => {
-                self.maglev.set(*slot, *table_element(table), 0).map_err(map_error("MAGLEV"))
+                self.maglev.write_table(*slot, table);
+                Ok(())
             }
             MapOp::InsertVip { key, index } => {
                 self.vips.insert(Plain(*key), index, 0).map_err(map_error("VIPS"))

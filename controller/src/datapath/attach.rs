@@ -5,7 +5,7 @@
 //! outlives the process by itself and is replaced in place.
 
 use super::error::reason;
-use super::pins::PinDirectory;
+use super::pins::{PinDirectory, remove_link};
 use super::{Datapath, DatapathError};
 use crate::model::{ListenerProtocol, Node, Resources};
 use aya::Ebpf;
@@ -25,6 +25,9 @@ pub enum Hook {
     Xdp,
     /// `xdp_ingress`, after the driver: for drivers without native XDP.
     XdpGeneric,
+    /// `xdp_ingress` in the driver or, where that has no native XDP, `tc_ingress`: enough to unwrap. Only ever wanted;
+    /// in force is one of the two.
+    XdpElseTc,
     /// `tc_ingress`.
     TcIngress,
     /// `tc_egress`.
@@ -35,9 +38,28 @@ impl Hook {
     /// The program's name.
     pub const fn program(self) -> &'static str {
         match self {
-            Hook::Xdp | Hook::XdpGeneric => "xdp_ingress",
+            Hook::Xdp | Hook::XdpGeneric | Hook::XdpElseTc => "xdp_ingress",
             Hook::TcIngress => "tc_ingress",
             Hook::TcEgress => "tc_egress",
+        }
+    }
+
+    /// Whether `self` in force is what was wanted with `wanted`.
+    fn stands_for(self, wanted: Hook) -> bool {
+        self == wanted
+            || match wanted {
+                Hook::Xdp => self == Hook::XdpGeneric,
+                Hook::XdpElseTc => matches!(self, Hook::Xdp | Hook::TcIngress),
+                _ => false,
+            }
+    }
+
+    /// How its links are named among the pins: native and generic ones apart, so that a new process knows which it takes
+    /// over.
+    const fn link_name(self) -> &'static str {
+        match self {
+            Hook::XdpGeneric => "xdp_ingress_generic",
+            hook => hook.program(),
         }
     }
 
@@ -73,7 +95,7 @@ const FILTER_HANDLE: TcHandle = TcHandle::new(0, 97);
 /// - `tc_egress` where a zone's tunnels leave.
 /// - With an L4 listener, `xdp_ingress` on every interface of the node: only it balances.
 /// - Without one, unwrapping is all there is to do, on the zones' interfaces: by XDP, except on veth, where an XDP
-///   program costs the peer its TSO and so most of the throughput.
+///   program costs the peer its TSO and so most of the throughput, and where the driver has no native XDP.
 pub fn wanted_attachments(
     node: &Node,
     resources: &Resources,
@@ -84,7 +106,11 @@ pub fn wanted_attachments(
     let mut wanted = BTreeSet::new();
     for zone in &node.zones {
         let unwraps_by_tc = !has_l4 && driver(&zone.interface).as_deref() == Some("veth");
-        let ingress = if unwraps_by_tc { Hook::TcIngress } else { Hook::Xdp };
+        let ingress = match () {
+            () if has_l4 => Hook::Xdp,
+            () if unwraps_by_tc => Hook::TcIngress,
+            () => Hook::XdpElseTc,
+        };
         wanted.insert(attachment(&zone.interface, ingress));
         wanted.insert(attachment(&zone.interface, Hook::TcEgress));
     }
@@ -132,7 +158,7 @@ impl Datapath {
             .collect();
         for path in self.pins.links()? {
             if !kept.contains(&path) {
-                fs::remove_file(&path).map_err(|source| DatapathError::Pin { path, source })?;
+                remove_link(&path)?;
             }
         }
         Ok(self.attached.keys().cloned().collect())
@@ -140,17 +166,18 @@ impl Datapath {
 
     /// An attachment this process has made already, also where another hook took the wanted one's place.
     fn take_attached(&mut self, wanted: &Attachment) -> Option<(Attachment, Handle)> {
-        let stands_for = |hook| hook == wanted.hook || (wanted.hook == Hook::Xdp && hook == Hook::XdpGeneric);
         let found = self
             .attached
             .keys()
-            .find(|attachment| attachment.interface == wanted.interface && stands_for(attachment.hook))?
+            .find(|attachment| {
+                attachment.interface == wanted.interface && attachment.hook.stands_for(wanted.hook)
+            })?
             .clone();
         let handle = self.attached.remove(&found)?;
         // A device that was replaced under its name took our program with it.
         if let Handle::Link(path) = &handle
             && index_of(&wanted.interface)
-                .is_none_or(|index| *path != self.pins.link(wanted.hook.program(), index))
+                .is_none_or(|index| *path != self.pins.link(found.hook.link_name(), index))
         {
             return None;
         }
@@ -167,17 +194,23 @@ impl Datapath {
         let index = index_of(interface)
             .ok_or_else(|| error("there is no such interface; correct it in the node file".into()))?;
         let (ebpf, pins) = (&mut self.ebpf, &self.pins);
-        let done = |hook| {
-            (
-                Attachment { interface: interface.to_owned(), hook },
-                Handle::Link(pins.link(wanted.hook.program(), index)),
-            )
+        let done = |hook: Hook| {
+            let attachment = Attachment { interface: interface.to_owned(), hook };
+            (attachment, Handle::Link(pins.link(hook.link_name(), index)))
         };
+        let native = |ebpf: &mut Ebpf| attach_xdp(ebpf, pins, interface, index, Hook::Xdp);
         match wanted.hook {
-            Hook::Xdp | Hook::XdpGeneric => match attach_xdp(ebpf, pins, interface, index, XdpMode::Driver) {
+            Hook::XdpElseTc => match native(ebpf) {
                 Ok(()) => Ok(done(Hook::Xdp)),
                 Err(reason) => {
-                    attach_xdp(ebpf, pins, interface, index, XdpMode::Skb)
+                    log::info!("{interface}: no native XDP ({reason}); unwrapping in TC");
+                    self.attach_one(&Attachment { interface: interface.to_owned(), hook: Hook::TcIngress })
+                }
+            },
+            Hook::Xdp | Hook::XdpGeneric => match native(ebpf) {
+                Ok(()) => Ok(done(Hook::Xdp)),
+                Err(reason) => {
+                    attach_xdp(ebpf, pins, interface, index, Hook::XdpGeneric)
                         .map_err(|generic| error(format!("native: {reason}; generic: {generic}")))?;
                     log::warn!(
                         "{interface}: no native XDP ({reason}); using generic XDP, which costs several times as much per packet"
@@ -207,10 +240,11 @@ fn attach_xdp(
     pins: &PinDirectory,
     interface: &str,
     index: u32,
-    mode: XdpMode,
+    hook: Hook,
 ) -> Result<(), String> {
     let program = xdp(ebpf).map_err(|error| error.to_string())?;
-    let pin = pins.link("xdp_ingress", index);
+    let mode = if hook == Hook::XdpGeneric { XdpMode::Skb } else { XdpMode::Driver };
+    let pin = pins.link(hook.link_name(), index);
     if let Some(link) = pinned(&pin)
         && let Ok(link) = link.try_into()
         && program.attach_to_link(link).is_ok()
@@ -231,7 +265,7 @@ fn attach_tcx(
     hook: Hook,
 ) -> Result<(), String> {
     let program = classifier(ebpf, hook).map_err(|error| error.to_string())?;
-    let pin = pins.link(hook.program(), index);
+    let pin = pins.link(hook.link_name(), index);
     if let Some(link) = pinned(&pin)
         && let Ok(link) = link.try_into()
         && program.attach_to_link(link).is_ok()

@@ -28,8 +28,10 @@ pub(super) struct Plain<T>(pub T);
 // SAFETY: `bytemuck::Pod` promises what `aya::Pod` asks for: no padding, any bytes valid, no pointers.
 unsafe impl<T: Pod> aya::Pod for Plain<T> {}
 
-/// A whole Maglev table as one array element.
-pub(super) type TableElement = Plain<[MaglevEntry; MAGLEV_ALLOCATED]>;
+/// Bytes from one Maglev table to the next.
+const TABLE_BYTES: usize = MAGLEV_ALLOCATED * size_of::<MaglevEntry>();
+// The kernel rounds the size of array elements up to this.
+const _: () = assert!(TABLE_BYTES.is_multiple_of(8));
 
 /// Every map but the log's.
 pub(super) struct Maps {
@@ -37,7 +39,7 @@ pub(super) struct Maps {
     pub settings: Array<MapData, Plain<Settings>>,
     pub vips: HashMap<MapData, Plain<VipKey>, u32>,
     pub vip: Array<MapData, Plain<Vip>>,
-    pub maglev: Array<MapData, TableElement>,
+    pub maglev: Mapped,
     pub server: Array<MapData, Plain<Server>>,
     pub next_hop: Array<MapData, Plain<NextHop>>,
     pub routes: LpmTrie<MapData, Plain<RouteKey>, u32>,
@@ -58,7 +60,11 @@ impl Maps {
             settings: typed(ebpf, "SETTINGS")?,
             vips: typed(ebpf, "VIPS")?,
             vip: typed(ebpf, "VIP")?,
-            maglev: typed(ebpf, "MAGLEV")?,
+            maglev: Mapped::new(
+                "MAGLEV",
+                take(ebpf, "MAGLEV")?,
+                limits::MAGLEV_TABLES as usize * TABLE_BYTES,
+            )?,
             server: typed(ebpf, "SERVER")?,
             next_hop: typed(ebpf, "NEXT_HOP")?,
             routes: typed(ebpf, "ROUTES")?,
@@ -106,9 +112,10 @@ impl Maps {
         let slots: BTreeSet<u32> =
             state.live().vip.values().filter(|vip| vip.kind == vip::KIND_L4).map(|vip| vip.table).collect();
         for slot in slots {
-            let element = self.maglev.get(&slot, 0).map_err(map_error("MAGLEV"))?;
-            let table: Table = element.0[..MAGLEV_ENTRIES as usize].into();
-            state.tables.insert(slot, table);
+            // A VIP that names no table is as good as free; the next change writes it anew.
+            if slot < limits::MAGLEV_TABLES {
+                state.tables.insert(slot, self.maglev.table(slot));
+            }
         }
         Ok(state)
     }
@@ -146,14 +153,6 @@ pub(super) fn map_error(map: &'static str) -> impl Fn(MapError) -> DatapathError
 /// A key of the trie.
 pub(super) fn trie_key(prefix: u32, key: RouteKey) -> Key<Plain<RouteKey>> {
     Key::new(prefix, Plain(key))
-}
-
-/// A table as an array element, on the heap: it would not fit a stack.
-pub(super) fn table_element(table: &Table) -> Box<TableElement> {
-    let mut entries: Box<[MaglevEntry; MAGLEV_ALLOCATED]> = bytemuck::zeroed_box();
-    entries[..table.len()].copy_from_slice(table);
-    // SAFETY: `Plain` is transparent.
-    unsafe { Box::from_raw(Box::into_raw(entries).cast::<TableElement>()) }
 }
 
 fn take(ebpf: &mut Ebpf, name: &'static str) -> Result<Map, DatapathError> {
@@ -212,6 +211,31 @@ impl Mapped {
         assert!(offset + 4 <= self.bytes, "element {index} lies outside the map");
         // SAFETY: inside the mapping, aligned, and only ever reached as an atomic.
         unsafe { &*self.start.add(offset).cast::<AtomicU32>() }
+    }
+
+    /// A copy of the Maglev table in `slot`. As a map element it would be copied through the stack, which it is too large
+    /// for.
+    pub fn table(&self, slot: u32) -> Table {
+        let start = self.table_start(slot);
+        // SAFETY: inside the mapping and aligned; programs never write tables, and of their readers only we write.
+        (0..MAGLEV_ENTRIES as usize).map(|entry| unsafe { start.add(entry).read_volatile() }).collect()
+    }
+
+    /// Writes a whole Maglev table to a slot that no packet reads.
+    pub fn write_table(&mut self, slot: u32, table: &Table) {
+        assert!(table.len() == MAGLEV_ENTRIES as usize, "a table of {} entries", table.len());
+        let start = self.table_start(slot);
+        for (entry, value) in table.iter().enumerate() {
+            // SAFETY: inside the mapping and aligned; nobody reads the slot before the epoch that names it is stored.
+            unsafe { start.add(entry).write_volatile(*value) };
+        }
+    }
+
+    fn table_start(&self, slot: u32) -> *mut MaglevEntry {
+        let offset = slot as usize * TABLE_BYTES;
+        assert!(offset + TABLE_BYTES <= self.bytes, "table {slot} lies outside the map");
+        // SAFETY: inside the mapping, as just checked.
+        unsafe { self.start.add(offset).cast() }
     }
 
     /// The first word of NAT slot `index`.

@@ -88,34 +88,23 @@ impl Datapath {
         &self.state
     }
 
-    /// Carries out a change.
+    /// Carries out a change: both phases.
     pub fn apply(&mut self, change: &Change) -> Result<(), DatapathError> {
         self.prepare(change)?;
         self.commit(change)
     }
 
     /// The first phase: everything that can fail, and nothing that a packet can see. When it fails, or when no
-    /// [`Datapath::commit`] follows, another change may be planned from [`Datapath::state`], which says what was
-    /// written by then.
+    /// [`Datapath::commit`] follows, another change may be planned from [`Datapath::state`], which says what was written
+    /// by then.
     pub fn prepare(&mut self, change: &Change) -> Result<(), DatapathError> {
-        let result = self.maps.prepare(change);
-        if result.is_ok() {
-            self.state.prepare(change);
-        } else {
-            self.state = self.maps.read_state()?;
-        }
-        result
+        self.maps.prepare(change, &mut self.state)
     }
 
     /// The second phase: from its first step on, packets see the whole change. An error is one of cleaning up only; the
     /// keys it left behind lead to free elements, and the next change removes them.
     pub fn commit(&mut self, change: &Change) -> Result<(), DatapathError> {
-        let result = self.maps.commit(change);
-        self.state.commit(change);
-        if result.is_err() {
-            self.state = self.maps.read_state()?;
-        }
-        result
+        self.maps.commit(change, &mut self.state)
     }
 
     /// Prints what the programs have logged.

@@ -4,6 +4,7 @@ use super::DatapathError;
 use super::error::is_root;
 use super::object::{Shape, pinned_shapes};
 use aya::maps::MapInfo;
+use aya::programs::links::{FdLink, PinnedLink};
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
@@ -16,6 +17,8 @@ const TRAFFIC: &str = "traffic_v1";
 /// Maps that hold flows.
 const TRAFFIC_MAPS: &[&str] = &["FLOWS", "NAT_SLOTS"];
 const LINKS: &str = "links";
+/// How the names of map directories begin, in every release.
+const KINDS: &[&str] = &["configuration_v", "traffic_v"];
 /// `f_type` of a bpf filesystem (linux/magic.h).
 const BPF_FS_MAGIC: i64 = 0xcafe_4a11;
 
@@ -101,8 +104,9 @@ pub struct Unloaded {
     pub maps: usize,
 }
 
-/// Detaches every program and removes every map pinned below `root`, whatever release made them; then the directories
-/// if they are empty. Without a process that holds them, the kernel frees programs and maps.
+/// Detaches every program and removes every map that a Causeway of any release pinned below `root`; then the directories
+/// if they are empty. What others keep in `root` stays. Without a process that holds them, the kernel frees programs and
+/// maps.
 pub fn unload(root: &Path) -> Result<Unloaded, DatapathError> {
     if !is_root() {
         return Err(DatapathError::NotPermitted);
@@ -110,12 +114,18 @@ pub fn unload(root: &Path) -> Result<Unloaded, DatapathError> {
     let mut removed = Unloaded::default();
     super::attach::detach_filters()?;
     for directory in list(root)? {
-        let is_links = directory.file_name().is_some_and(|name| name == LINKS);
+        let name = directory.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let is_links = name == LINKS;
+        let is_maps = KINDS.iter().any(|kind| name.starts_with(kind)) && directory.is_dir();
+        if !is_links && !is_maps {
+            continue;
+        }
         for pin in list(&directory)? {
-            fs::remove_file(&pin).map_err(|source| DatapathError::Pin { path: pin, source })?;
             if is_links {
+                remove_link(&pin)?;
                 removed.links += 1;
             } else {
+                fs::remove_file(&pin).map_err(|source| DatapathError::Pin { path: pin, source })?;
                 removed.maps += 1;
             }
         }
@@ -125,9 +135,24 @@ pub fn unload(root: &Path) -> Result<Unloaded, DatapathError> {
     Ok(removed)
 }
 
+/// Removes the pin of a link; when this returns, its program is detached. The kernel frees what was only pinned some time
+/// later, but what a process closes at once.
+pub(super) fn remove_link(pin: &Path) -> Result<(), DatapathError> {
+    let link = PinnedLink::from_pin(pin).ok().map(FdLink::from);
+    fs::remove_file(pin).map_err(|source| DatapathError::Pin { path: pin.to_owned(), source })?;
+    drop(link);
+    Ok(())
+}
+
+/// Removes a directory unless somebody keeps something in it, or it is the mount point.
 fn remove_directory(path: &Path) -> Result<(), DatapathError> {
     match fs::remove_dir(path) {
-        Err(source) if source.kind() != io::ErrorKind::NotFound => {
+        Err(source)
+            if !matches!(
+                source.kind(),
+                io::ErrorKind::NotFound | io::ErrorKind::DirectoryNotEmpty | io::ErrorKind::ResourceBusy
+            ) =>
+        {
             Err(DatapathError::Pin { path: path.to_owned(), source })
         }
         _ => Ok(()),

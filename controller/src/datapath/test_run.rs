@@ -17,7 +17,7 @@ pub struct Arrival {
     /// TC: payload bytes of each segment that the packet is yet to be cut into; 0 for an ordinary packet.
     pub gso_size: u32,
     /// XDP: bytes of driver metadata in front of the packet, which take from the room for outer headers. A multiple of
-    /// 4; since Linux 6.8 at most 252, before 32.
+    /// 4; since Linux 6.8 at most 216, before 32.
     pub metadata: u32,
 }
 
@@ -90,7 +90,7 @@ impl Datapath {
     /// As [`Datapath::run`], with more to say about the packet.
     pub fn run_arrival(&self, hook: Hook, frame: &[u8], arrival: &Arrival) -> Result<Run, DatapathError> {
         match hook {
-            Hook::Xdp | Hook::XdpGeneric => self.run_xdp(hook, frame, arrival),
+            Hook::Xdp | Hook::XdpGeneric | Hook::XdpElseTc => self.run_xdp(hook, frame, arrival),
             Hook::TcIngress | Hook::TcEgress => self.run_tc(hook, frame, arrival),
         }
     }

@@ -78,22 +78,12 @@ impl MapState {
 
     /// The state once `change` is carried out.
     pub fn apply(&mut self, change: &Change) {
-        self.prepare(change);
-        self.commit(change);
-    }
-
-    /// The state once `change` is prepared.
-    pub fn prepare(&mut self, change: &Change) {
-        change.prepare.iter().for_each(|op| self.apply_op(op));
-    }
-
-    /// The state once a prepared `change` is in force and cleaned up.
-    pub fn commit(&mut self, change: &Change) {
-        change.cleanup.iter().for_each(|op| self.apply_op(op));
+        change.prepare.iter().chain(&change.cleanup).for_each(|op| self.apply_op(op));
         self.epoch = change.epoch;
     }
 
-    fn apply_op(&mut self, op: &MapOp) {
+    /// The state once `op` alone is carried out.
+    pub fn apply_op(&mut self, op: &MapOp) {
         match op {
             MapOp::SetSettings { copy, value } => self.copies[*copy as usize].settings = *value,
             MapOp::SetVip { copy, index, value } => set(&mut self.copies[*copy as usize].vip, *index, *value),

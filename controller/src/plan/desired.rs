@@ -269,6 +269,13 @@ impl<'a> Draft<'a> {
         let mut taken = self.slots_in_use();
         for (name, members) in wanted {
             let old = self.current_slot(&name);
+            if let Some(slot) = old
+                && self.is_unproven(&name, &members, slot)
+            {
+                self.tables.insert(slot, self.current.tables[&slot].clone());
+                slots.insert(name, slot);
+                continue;
+            }
             let (slot, table) = table(&members, old.map(|slot| (slot, &self.current.tables[&slot])), &taken);
             let slot = slot.ok_or(CapacityError {
                 what: "Maglev tables",
@@ -280,6 +287,18 @@ impl<'a> Draft<'a> {
             slots.insert(name, slot);
         }
         Ok(slots)
+    }
+
+    /// Whether nothing is known yet of any server of a group that has a table, as after a restart of this program: the
+    /// table of before knows better than fail-open, as long as it holds nobody who has left.
+    fn is_unproven(&self, group: &ServerGroupName, members: &[Member], slot: u32) -> bool {
+        let standings = self.inputs.standings.get(group).map_or(&[][..], Vec::as_slice);
+        let nothing_known = standings.iter().all(|standing| standing.status == Status::Initial);
+        let in_table: BTreeSet<u16> = self.current.tables[&slot].iter().map(|entry| entry.server).collect();
+        let known: BTreeSet<u16> = members.iter().map(|member| member.index).collect();
+        nothing_known
+            && in_table.len() > usize::from(in_table.contains(&NO_SERVER))
+            && in_table.is_subset(&known)
     }
 
     fn server(&mut self, group: &ServerGroup, address: ServerAddress) -> Result<(u64, u32), CapacityError> {

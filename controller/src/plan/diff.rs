@@ -58,8 +58,9 @@ pub struct Change {
 /// The change that makes the maps hold `wanted`; `None` when what packets see is that already.
 ///
 /// Order within *prepare*: what is named before what names it (tables and next hops, then groups and servers, then
-/// VIPs, then keys), so that even a reader of both copies finds no dangling index. A key whose index would change is
-/// removed in *cleanup* and inserted by the next change, which [`super::desired()`] never asks for: indices are stable.
+/// VIPs, then keys), so that even a reader of both copies finds no dangling index. A key whose index changes is
+/// removed and inserted again in *cleanup*, since hash elements are never rewritten in place; between commit and then
+/// it leads to what the old index means now. [`super::desired()`] asks for it only where a local address moves to another VPC.
 pub fn diff(current: &MapState, wanted: &MapContents) -> Option<Change> {
     let tables_differ =
         wanted.tables.iter().any(|(slot, table)| current.tables.get(slot).is_none_or(|now| now != table));
@@ -119,6 +120,15 @@ pub fn diff(current: &MapState, wanted: &MapContents) -> Option<Change> {
             .difference(&then.local_addresses)
             .map(|address| MapOp::RemoveLocalAddress { address: *address }),
     );
+    for (key, index) in moved(&now.vips, &then.vips) {
+        cleanup.push(MapOp::InsertVip { key, index });
+    }
+    for ((prefix, key), index) in moved(&now.routes, &then.routes) {
+        cleanup.push(MapOp::InsertRoute { prefix, key, index });
+    }
+    for (key, index) in moved(&now.tunnels, &then.tunnels) {
+        cleanup.push(MapOp::InsertTunnel { key, index });
+    }
     Some(Change { prepare, epoch, cleanup })
 }
 
@@ -135,6 +145,16 @@ fn changed<T: Zeroable + Copy + PartialEq>(
             set(index, value);
         }
     }
+}
+
+/// Keys that `then` has with another index than `now`, and that index.
+fn moved<'a, K: Ord + Copy>(
+    now: &'a BTreeMap<K, u32>,
+    then: &'a BTreeMap<K, u32>,
+) -> impl Iterator<Item = (K, u32)> + 'a {
+    then.iter()
+        .filter(|(key, index)| now.get(*key).is_some_and(|old| old != *index))
+        .map(|(key, index)| (*key, *index))
 }
 
 /// Keys of `now` that `then` does not have, or has with another index.
