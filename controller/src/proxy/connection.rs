@@ -355,7 +355,7 @@ impl Connection {
         target: &Target,
         server: &Server,
     ) -> Result<(TcpStream, Option<Ipv4Addr>), Failure> {
-        let local = target.next_local();
+        let local = target.next_local(server);
         self.timer.set_after(CONNECT_NS.min(target.request_ns));
         let mut connecting = pin!(upstream::connect(local, server.address));
         let result = poll_fn(|cx| {

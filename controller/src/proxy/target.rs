@@ -27,7 +27,6 @@ pub struct Target {
     pub counters: Arc<ListenerColumn>,
     cycle: RefCell<RoundRobin>,
     local_addresses: Vec<Ipv4Addr>,
-    next_local: Cell<usize>,
 }
 
 /// One server that takes requests.
@@ -38,6 +37,9 @@ pub struct Server {
     pub host: Vec<u8>,
     pub pool: Rc<Pool>,
     pub counters: Arc<ServerColumn>,
+    /// Place in the local addresses. One for all servers would turn in step with the cycle that picks them, and each
+    /// would see only some of the addresses.
+    next_local: Cell<usize>,
 }
 
 /// The counters a worker has, by id, for its whole life.
@@ -76,12 +78,16 @@ impl Target {
         let servers = group
             .servers
             .iter()
-            .map(|server| Server {
-                id: server.id,
-                address: server.address,
-                host: host_text(server.address),
-                pool: previous.and_then(|previous| previous.pool_of(server)).unwrap_or_default(),
-                counters: columns.server(server.id),
+            .map(|server| {
+                let known = previous.and_then(|previous| previous.known(server));
+                Server {
+                    id: server.id,
+                    address: server.address,
+                    host: host_text(server.address),
+                    pool: known.map(|known| known.pool.clone()).unwrap_or_default(),
+                    counters: columns.server(server.id),
+                    next_local: known.map(|known| known.next_local.clone()).unwrap_or_default(),
+                }
             })
             .collect();
         let cycle = match previous {
@@ -101,15 +107,13 @@ impl Target {
             counters: columns.listener(listener.id),
             cycle: RefCell::new(cycle),
             local_addresses: listener.local_addresses.clone(),
-            next_local: Cell::new(previous.map_or(0, |previous| previous.next_local.get())),
         })
     }
 
-    fn pool_of(&self, server: &ServerSnapshot) -> Option<Rc<Pool>> {
+    fn known(&self, server: &ServerSnapshot) -> Option<&Server> {
         self.servers
             .iter()
             .find(|known| known.id == server.id && known.address == server.address && !known.pool.is_closed())
-            .map(|known| known.pool.clone())
     }
 
     /// Closes what `next`, the same listener from now on, no longer uses.
@@ -130,10 +134,10 @@ impl Target {
         self.cycle.borrow_mut().pick(now, avoid)
     }
 
-    /// The source address for the next connection to a server: each in turn.
-    pub fn next_local(&self) -> Option<Ipv4Addr> {
-        let index = self.next_local.get() % self.local_addresses.len().max(1);
-        self.next_local.set(index + 1);
+    /// The source address for the next connection to `server`: each in turn.
+    pub fn next_local(&self, server: &Server) -> Option<Ipv4Addr> {
+        let index = server.next_local.get() % self.local_addresses.len().max(1);
+        server.next_local.set(index + 1);
         self.local_addresses.get(index).copied()
     }
 }
