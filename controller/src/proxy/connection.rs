@@ -323,6 +323,7 @@ impl Connection {
                 request,
                 body,
                 to_head: method == b"HEAD",
+                may_repeat: reused && request.framing == Framing::None && is_idempotent(method),
                 progress,
             };
             let result = exchange.run(Buffers { out, upload, response }).await;
@@ -489,11 +490,14 @@ const CLIENT_CLOSED: &str = "client closed before the request was complete";
 /// Whether a request that died on a reused connection may be sent again: nothing of it was sent, or sending it twice
 /// does no harm (RFC 9110 section 9.2.2) and all of it is still here.
 fn may_repeat(method: &[u8], request: &RequestHead, progress: &Progress) -> bool {
-    let idempotent = matches!(method, b"GET" | b"HEAD" | b"OPTIONS" | b"PUT" | b"DELETE");
     let untouched = progress.body_received.get() == 0;
     !progress.started.get()
         && untouched
-        && (!progress.sent.get() || (idempotent && request.framing == Framing::None))
+        && (!progress.sent.get() || (is_idempotent(method) && request.framing == Framing::None))
+}
+
+fn is_idempotent(method: &[u8]) -> bool {
+    matches!(method, b"GET" | b"HEAD" | b"OPTIONS" | b"PUT" | b"DELETE")
 }
 
 /// Status, culprit and cause of a failed request (LR section 6). After the response's head, the status is only logged.

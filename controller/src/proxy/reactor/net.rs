@@ -9,7 +9,7 @@ use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::io::{self, IoSlice};
 use std::net::{Shutdown, SocketAddr, SocketAddrV4};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker, ready};
@@ -244,6 +244,14 @@ impl TcpStream {
             readiness.readable.set(false);
         }
         true
+    }
+
+    /// Whether bytes that were written are still not acknowledged by the peer's host. False if the kernel does not say.
+    pub fn has_unacknowledged(&self) -> bool {
+        let mut bytes: libc::c_int = 0;
+        // SAFETY: for a TCP socket SIOCOUTQ, of which TIOCOUTQ is another name, writes one int, which outlives the call.
+        let result = unsafe { libc::ioctl(self.registered.fd.as_raw_fd(), libc::TIOCOUTQ, &raw mut bytes) };
+        result == 0 && bytes > 0
     }
 
     /// Drops stored wakers: the connection goes to another task, or to none.
