@@ -48,6 +48,7 @@ pub struct Connection {
     peer: SocketAddrV4,
     peer_text: Vec<u8>,
     vip: SocketAddrV4,
+    counters: Arc<ListenerColumn>,
     pub(super) timer: Timer,
 }
 
@@ -104,10 +105,12 @@ pub async fn serve(
     peer: SocketAddrV4,
     vip: SocketAddrV4,
 ) {
-    let _open = OpenConnection::new(slot.target().counters.clone());
+    // A connection accepted while its address was leaving the listener is counted nowhere.
+    let counters = slot.target().counters_of(vip).cloned().unwrap_or_default();
+    let _open = OpenConnection::new(counters.clone());
     let mut peer_text = Vec::with_capacity(15);
     push_address(&mut peer_text, *peer.ip());
-    let connection = Connection { worker, slot, client, peer, peer_text, vip, timer: Timer::new() };
+    let connection = Connection { worker, slot, client, peer, peer_text, vip, counters, timer: Timer::new() };
     let next = connection.run().await;
     match next {
         Next::Linger => connection.linger().await,
@@ -407,7 +410,7 @@ impl Connection {
 
     /// Counts the request and writes its log line. The head is the first `head` bytes of the client's.
     fn finish(&self, target: &Target, scratch: &Scratch, record: &Record, head: usize, sent: u64) {
-        let counters = &target.counters;
+        let counters = &self.counters;
         counters.requests.add(1);
         counters.bytes_received.add(record.request_bytes);
         counters.bytes_sent.add(sent);

@@ -24,7 +24,8 @@ pub struct Target {
     /// How servers are chosen, for the log.
     pub reason: &'static str,
     pub servers: Vec<Server>,
-    pub counters: Arc<ListenerColumn>,
+    /// One for each of `addresses`.
+    counters: Vec<Arc<ListenerColumn>>,
     cycle: RefCell<RoundRobin>,
     local_addresses: Vec<Ipv4Addr>,
 }
@@ -46,7 +47,7 @@ pub struct Server {
 pub struct Columns {
     stats: Arc<Stats>,
     servers: HashMap<u32, Arc<ServerColumn>>,
-    listeners: HashMap<u32, Arc<ListenerColumn>>,
+    listeners: HashMap<(u32, SocketAddrV4), Arc<ListenerColumn>>,
 }
 
 impl Columns {
@@ -58,8 +59,8 @@ impl Columns {
         self.servers.entry(id).or_insert_with(|| self.stats.server_column(id)).clone()
     }
 
-    fn listener(&mut self, id: u32) -> Arc<ListenerColumn> {
-        self.listeners.entry(id).or_insert_with(|| self.stats.listener_column(id)).clone()
+    fn listener(&mut self, id: u32, vip: SocketAddrV4) -> Arc<ListenerColumn> {
+        self.listeners.entry((id, vip)).or_insert_with(|| self.stats.listener_column(id, vip)).clone()
     }
 }
 
@@ -104,7 +105,7 @@ impl Target {
             keep_alive: group.keepalive,
             reason: if group.fail_open { "wrr, fail open" } else { "wrr" },
             servers,
-            counters: columns.listener(listener.id),
+            counters: listener.addresses.iter().map(|vip| columns.listener(listener.id, *vip)).collect(),
             cycle: RefCell::new(cycle),
             local_addresses: listener.local_addresses.clone(),
         })
@@ -127,6 +128,15 @@ impl Target {
                 _ => server.pool.close(),
             }
         }
+    }
+
+    /// The counters for connections to `vip`; `None` if the listener has left that address.
+    pub fn counters_of(&self, vip: SocketAddrV4) -> Option<&Arc<ListenerColumn>> {
+        self.addresses
+            .iter()
+            .zip(&self.counters)
+            .find(|(address, _)| **address == vip)
+            .map(|(_, column)| column)
     }
 
     /// The server for the next request; see [`RoundRobin::pick`].
