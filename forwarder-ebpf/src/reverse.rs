@@ -58,6 +58,10 @@ pub fn handle(
     if slot.server_address != { ip.source } || slot.server_port != tcp.source {
         return Err(DropReason::NatForeignSource);
     }
+    // The slot of a flow that began under another NAT prefix, where slots stand for other addresses.
+    if slot.nat_address != { ip.destination } || slot.nat_port != tcp.destination {
+        return Err(DropReason::NatMiss);
+    }
     let to = Endpoints {
         source: slot.key.vip,
         destination: slot.key.client,

@@ -3,6 +3,8 @@
 use crate::connection::{Connection, client, syn};
 use controller::model::ListenerProtocol::Tcp;
 use controller::plan::{Change, MapOp};
+use forwarder_common::address::Be16;
+use forwarder_common::nat;
 use forwarder_common::verdict::DropReason;
 use forwarder_common::vip::VipKey;
 use tests::forwarder::{Forwarder, Plain};
@@ -141,5 +143,20 @@ fn local_addresses_can_all_be_replaced_at_once() {
         forwarder.apply();
         let inside = tcp(&format!("192.168.1.20:80 -> 172.17.{third}.7:4000")).ack();
         forwarder.from_zone(&vxlan("172.16.1.254 -> 172.16.1.10", VNI, &inside)).passes_as(&inside);
+    }
+}
+
+#[test]
+fn no_flow_of_an_earlier_nat_prefix_is_found_under_a_new_one() {
+    let Some(mut forwarder) = forwarder() else { return };
+    let flows: Vec<Connection> = (0..20).map(|number| Connection::open(&forwarder, client(number))).collect();
+    forwarder.scenario.node.nat_prefix = Some("172.16.100.0/25".parse().expect("a prefix"));
+    forwarder.apply();
+    for flow in flows {
+        let offset = u32::from(flow.nat.ip().octets()[3]);
+        let slot = nat::slot_of(offset, Be16::new(flow.nat.port()), 256).expect("a NAT port");
+        let (offset, port) = nat::slot_address(slot, 128);
+        let stranger = format!("{} -> 172.16.100.{offset}:{}", flow.server, port.get());
+        forwarder.from_zone(&tcp(&stranger).ack()).is_dropped(DropReason::NatMiss);
     }
 }

@@ -215,6 +215,7 @@ impl Scenario {
             standings: &self.standings,
             neighbours: &neighbours,
             in_use,
+            known_since: Moment::default(),
             now: self.now,
         };
         desired(&inputs, current)

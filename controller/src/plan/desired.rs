@@ -33,6 +33,8 @@ pub struct Inputs<'a> {
     pub neighbours: &'a BTreeMap<Ipv4Addr, Neighbour>,
     /// Indices of servers that flows still hold. A server that left without a drain keeps them.
     pub in_use: &'a BTreeSet<u32>,
+    /// Since when there are standings: a drain that began before, under an earlier process, has left none.
+    pub known_since: Moment,
     /// Now.
     pub now: Moment,
 }
@@ -383,13 +385,17 @@ impl<'a> Draft<'a> {
         }
     }
 
-    /// Whether a server that left belonged to a group with drains. A drain in progress has a standing, and with it the
-    /// server an element among the wanted ones, so this one's is over (SG-155).
+    /// Whether a server that left belonged to a group with drains, and its own is over. A drain in progress has a
+    /// standing, and with it the server an element among the wanted ones (SG-155); but one that an earlier process began
+    /// is remembered by nobody, and lasts until its time must be up.
     fn was_drained(&self, server: &server::Server) -> bool {
         let Ok(port) = server.port.get().try_into() else { return false };
         let address = ServerAddress { ip: server.address.address(), port };
         self.inputs.resources.server_groups.values().any(|group| {
-            group.connection_drain.is_some() && server_identity(&group.name, address) == server.identity
+            group
+                .connection_drain
+                .is_some_and(|drain| self.inputs.now >= self.inputs.known_since + drain.timeout)
+                && server_identity(&group.name, address) == server.identity
         })
     }
 

@@ -28,6 +28,7 @@ struct World {
     /// Addresses that are not resolved.
     unresolved: BTreeSet<Ipv4Addr>,
     in_use: BTreeSet<u32>,
+    known_since: Moment,
     now: Moment,
     maps: MapState,
 }
@@ -53,6 +54,7 @@ impl World {
             standings: BTreeMap::new(),
             unresolved: BTreeSet::new(),
             in_use: BTreeSet::new(),
+            known_since: Moment::default(),
             now: Moment::from_nanos(1_000_000_000_000),
             maps: MapState::default(),
         };
@@ -179,6 +181,7 @@ impl World {
             standings: &self.standings,
             neighbours: &neighbours,
             in_use: &self.in_use,
+            known_since: self.known_since,
             now: self.now,
         };
         desired(&inputs, &self.maps)

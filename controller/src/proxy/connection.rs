@@ -361,7 +361,7 @@ impl Connection {
     ) -> Result<(TcpStream, Option<Ipv4Addr>), Failure> {
         let local = target.next_local(server);
         self.timer.set_after(CONNECT_NS.min(target.request_ns));
-        let mut connecting = pin!(upstream::connect(local, server.address));
+        let mut connecting = pin!(upstream::connect(local, server.address, self.worker.descriptors.servers));
         let result = poll_fn(|cx| {
             if let Poll::Ready(result) = connecting.as_mut().poll(cx) {
                 return Poll::Ready(result.map_err(|error| upstream_failure(&error)));
@@ -536,6 +536,7 @@ fn refusal_text(refusal: Refusal) -> &'static str {
         Refusal::Fold => "folded header line",
         Refusal::Name => "malformed header name",
         Refusal::Value => "malformed header value",
+        Refusal::Nominations => "Connection names over 32 fields",
         Refusal::Host => "missing, repeated or malformed Host",
         Refusal::Length => "malformed or conflicting Content-Length",
         Refusal::Coding => "unsupported Transfer-Encoding",

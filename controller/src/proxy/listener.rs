@@ -15,6 +15,10 @@ use std::task::Poll;
 const BACKLOG: i32 = 4096;
 /// Out of descriptors or memory, accepting pauses so long (nanoseconds) for connections to close.
 const PAUSE_NS: u64 = 100_000_000;
+/// A cause that lasts is logged this often, nanoseconds.
+const WARN_NS: u64 = 10_000_000_000;
+/// Connections accepted before other tasks have their turn.
+const ACCEPTED_AT_ONCE: u32 = 64;
 
 /// An address cannot be listened on.
 #[derive(Debug, thiserror::Error)]
@@ -47,24 +51,49 @@ fn bind(address: SocketAddrV4) -> io::Result<std::net::TcpListener> {
 /// Accepts until the listener closes or no longer has this address.
 pub async fn accept_all(worker: Rc<Worker>, slot: Rc<Slot>, listener: TcpListener, address: SocketAddrV4) {
     let pause = Timer::new();
+    let leaves = || slot.is_closing() || !slot.target().addresses.contains(&address);
+    let mut warned = None;
+    let mut at_once = 0;
     loop {
         let accepted = {
             let mut accepting = pin!(listener.accept());
-            poll_fn(|cx| {
-                if slot.is_closing() || !slot.target().addresses.contains(&address) {
-                    return Poll::Ready(None);
-                }
-                accepting.as_mut().poll(cx).map(Some)
-            })
-            .await
+            poll_fn(|cx| if leaves() { Poll::Ready(None) } else { accepting.as_mut().poll(cx).map(Some) })
+                .await
         };
-        match accepted {
+        let error = match accepted {
             None => return,
-            Some(Ok((stream, peer))) => start(&worker, &slot, stream, peer, address),
-            Some(Err(error)) => {
-                log::warn!("listener {:?}: accept: {error}", slot.target().listener);
-                pause.set_after(PAUSE_NS);
-                pause.expired().await;
+            // Closed at once: better than to let it wait while there is nothing to serve it with.
+            Some(Ok((stream, _))) if stream.descriptor() >= worker.descriptors.clients => {
+                io::Error::from_raw_os_error(libc::EMFILE)
+            }
+            Some(Ok((stream, peer))) => {
+                start(&worker, &slot, stream, peer, address);
+                at_once += 1;
+                if at_once == ACCEPTED_AT_ONCE {
+                    at_once = 0;
+                    reactor::next_turn().await;
+                }
+                continue;
+            }
+            Some(Err(error)) => error,
+        };
+        if warned.is_none_or(|before| pause.now() - before >= WARN_NS) {
+            warned = Some(pause.now());
+            log::warn!(
+                "listener {:?}: accept: {error}; new connections wait. Raise the limit (`LimitNOFILE=` of systemd)",
+                slot.target().listener
+            );
+        }
+        loop {
+            listener.mute();
+            pause.set_after(PAUSE_NS);
+            poll_fn(|cx| if leaves() { Poll::Ready(()) } else { pause.poll_expired(cx) }).await;
+            if leaves() {
+                return;
+            }
+            match listener.unmute() {
+                Ok(()) => break,
+                Err(error) => log::debug!("watch a listener again: {error}"),
             }
         }
     }

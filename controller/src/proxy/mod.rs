@@ -9,7 +9,7 @@
 //! - [`reactor`]: tasks, sockets and timers of one thread
 //! - `worker`: snapshots into force · `target`: a listener in force · `listener`: sockets and accepting
 //! - `connection`: one client's requests · `exchange`: one request on one server connection
-//! - `pool`, `upstream`: connections to servers · `answer`: answers of our own
+//! - `pool`, `upstream`: connections to servers · `answer`: answers of our own · `descriptors`: who may have how many
 //! - [`access_log`], [`stats`]: what is told about it all
 //!
 //! Invariants: nothing on the request path is shared between threads but counters that one thread writes; no body is
@@ -35,6 +35,7 @@
 pub mod access_log;
 mod answer;
 mod connection;
+mod descriptors;
 mod exchange;
 pub mod http1;
 mod listener;
@@ -46,10 +47,12 @@ mod upstream;
 mod worker;
 
 pub use access_log::AccessLog;
+pub use descriptors::raise_limit;
 pub use listener::{BindError, bind_listeners};
 pub use stats::Stats;
 
 use crate::snapshot::DecodeError;
+use descriptors::Descriptors;
 use std::future::Future;
 use std::io;
 use std::net::{SocketAddrV4, TcpListener};
@@ -115,12 +118,13 @@ impl Engine {
     /// Errors: the access log cannot be opened, or a thread not be started.
     pub fn start(workers: usize, log: &AccessLog, stats: &Arc<Stats>) -> io::Result<Engine> {
         let (log, sender) = access_log::start_writer(log)?.unzip();
+        let descriptors = Descriptors::of_process()?;
         let mut handles = Vec::with_capacity(workers);
         for number in 0..workers {
             let (commands, receiver) = unbounded_channel();
             let (sender, stats) = (sender.clone(), stats.clone());
             let thread = std::thread::Builder::new().name(format!("worker-{number}")).spawn(move || {
-                if let Err(error) = reactor::run(worker::work(receiver, sender, stats)) {
+                if let Err(error) = reactor::run(worker::work(receiver, sender, stats, descriptors)) {
                     log::error!("worker {number}: {error}");
                 }
             })?;

@@ -9,11 +9,18 @@ use std::os::fd::AsRawFd;
 /// A server that does not answer within this is not reachable (LR-53), nanoseconds.
 pub const CONNECT_NS: u64 = 5_000_000_000;
 
-/// Connects to `address` from `local`, or from an address the kernel chooses.
+/// Connects to `address` from `local`, or from an address the kernel chooses, by a descriptor below `descriptors`.
 ///
 /// Errors: `local` is not an address of this host, the server refuses, or the route is missing.
-pub async fn connect(local: Option<Ipv4Addr>, address: SocketAddrV4) -> io::Result<TcpStream> {
+pub async fn connect(
+    local: Option<Ipv4Addr>,
+    address: SocketAddrV4,
+    descriptors: u64,
+) -> io::Result<TcpStream> {
     let socket = Socket::new(Domain::IPV4, Type::STREAM.nonblocking().cloexec(), None)?;
+    if socket.as_raw_fd() as u64 >= descriptors {
+        return Err(io::Error::from_raw_os_error(libc::EMFILE));
+    }
     socket.set_tcp_nodelay(true)?;
     if let Some(local) = local {
         leave_the_port_to_connect(&socket)?;

@@ -3,6 +3,7 @@
 use super::PublishError;
 use super::access_log::{LogBatch, Record, Subject};
 use super::connection::Scratch;
+use super::descriptors::Descriptors;
 use super::exchange::BODY_BYTES;
 use super::listener::accept_all;
 use super::reactor::{self, TcpListener, Timer};
@@ -63,6 +64,8 @@ impl Slot {
 
 /// What a worker's connections share.
 pub struct Worker {
+    /// How many descriptors connections may take.
+    pub descriptors: Descriptors,
     #[expect(clippy::vec_box, reason = "they move into connections, whose futures would grow by their size")]
     scratches: RefCell<Vec<Box<Scratch>>>,
     buffers: RefCell<Vec<Vec<u8>>>,
@@ -92,8 +95,10 @@ pub async fn work(
     mut commands: UnboundedReceiver<Command>,
     log: Option<SyncSender<Vec<u8>>>,
     stats: Arc<Stats>,
+    descriptors: Descriptors,
 ) {
     let worker = Rc::new(Worker {
+        descriptors,
         scratches: RefCell::default(),
         buffers: RefCell::default(),
         log: RefCell::new(LogBatch::new(log, stats.clone())),

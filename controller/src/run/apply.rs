@@ -7,7 +7,7 @@ use crate::api::Response;
 use crate::config::{self, Warnings};
 use crate::health::GroupHealth;
 use crate::model::{ListenerProtocol, Node, Resources, ServerGroupName};
-use crate::plan::{self, Ids};
+use crate::plan::Ids;
 use crate::probe::clock;
 use crate::proxy::bind_listeners;
 use crate::store::{Revision, Store};
@@ -100,7 +100,11 @@ impl Control {
     ) -> Result<Revision, RunError> {
         let now = clock::now();
         self.update_health(now);
-        let sockets = self.bind_new(old)?;
+        let sockets = self.bind_missing()?;
+        // What is in force needs its neighbours until the commit.
+        let mut neighbours = self.neighbours_wanted(old);
+        neighbours.extend(self.neighbours_wanted(&self.resources));
+        self.resolve_first(neighbours).await;
         let change = self.plan_maps(now).map_err(start_error)?;
         // What goes stays until it is no longer in use.
         let both = self.wanted_host(&self.resources).and(self.wanted_host(old));
@@ -128,20 +132,17 @@ impl Control {
             log::error!("take out addresses and routes that are no longer needed: {error}");
         }
         self.set_targets();
-        self.watch.set_addresses(plan::neighbours_wanted(
-            &self.node.value,
-            &self.resources,
-            &self.standings(),
-        ));
+        self.watch.set_addresses(self.neighbours_wanted(&self.resources));
         Ok(revision)
     }
 
-    /// Sockets for the addresses of HTTP listeners that had none.
-    fn bind_new(&mut self, old: &Resources) -> Result<Vec<(u32, TcpListener)>, RunError> {
-        // Nothing was published yet after a restart, whatever was configured before it.
-        let published = self.snapshot.is_some();
-        let had: BTreeSet<(u32, SocketAddrV4)> =
-            if published { addresses(&self.node.value, old, &mut self.ids) } else { BTreeSet::new() };
+    /// Sockets for the addresses of HTTP listeners that the engine has none for: those that are new, and those whose
+    /// sockets it could not take before.
+    pub fn bind_missing(&mut self) -> Result<Vec<(u32, TcpListener)>, RunError> {
+        let listeners = self.snapshot.iter().flat_map(|snapshot| &snapshot.listeners);
+        let had: BTreeSet<(u32, SocketAddrV4)> = listeners
+            .flat_map(|listener| listener.addresses.iter().map(|address| (listener.id, *address)))
+            .collect();
         let wanted = addresses(&self.node.value, &self.resources, &mut self.ids);
         let mut sockets = Vec::new();
         for (id, address) in wanted.difference(&had) {

@@ -18,6 +18,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::watch;
+
+/// Longest time an apply waits for the MAC addresses of new next hops and servers.
+const RESOLVE_FIRST: Duration = Duration::from_millis(500);
 
 /// Everything a running node knows. Only the loop in [`super::run`] changes it.
 pub(super) struct Control {
@@ -29,6 +33,8 @@ pub(super) struct Control {
     pub host: Host,
     pub prober: Prober,
     pub watch: NeighbourWatch,
+    /// What `watch` last found.
+    pub resolutions: watch::Receiver<Resolutions>,
     pub engine: Engine,
     pub stats: Arc<Stats>,
     /// Health of every group that a listener uses.
@@ -51,7 +57,7 @@ impl Control {
         datapath: Datapath,
         host: Host,
         prober: Prober,
-        watch: NeighbourWatch,
+        (watch, resolutions): (NeighbourWatch, watch::Receiver<Resolutions>),
         engine: Engine,
         stats: Arc<Stats>,
     ) -> Control {
@@ -64,6 +70,7 @@ impl Control {
             host,
             prober,
             watch,
+            resolutions,
             engine,
             stats,
             health: BTreeMap::new(),
@@ -179,6 +186,36 @@ impl Control {
 
     /// Takes in how addresses are reached now.
     pub async fn resolved(&mut self, resolutions: Resolutions) {
+        let neighbours = self.neighbours_of(resolutions).await;
+        if neighbours != self.neighbours {
+            self.neighbours = neighbours;
+            self.reconcile_or_log().await;
+        }
+    }
+
+    /// Finds out how `wanted` are reached, for a short time where that is not known yet: a hop whose MAC address comes
+    /// after the commit drops what is sent to it until then, after a restart also packets of established flows.
+    pub async fn resolve_first(&mut self, wanted: BTreeSet<Ipv4Addr>) {
+        let news: BTreeSet<Ipv4Addr> =
+            wanted.iter().filter(|address| !self.neighbours.contains_key(address)).copied().collect();
+        if news.is_empty() {
+            return;
+        }
+        self.watch.set_addresses(wanted);
+        let are_known = |resolutions: &Resolutions| {
+            news.iter().all(|address| match resolutions.get(address) {
+                Some(Ok(resolved)) => resolved.destination_mac.is_some(),
+                Some(Err(_)) => true,
+                None => false,
+            })
+        };
+        // Those that do not answer are no reason to wait longer, or not to begin.
+        let _ = tokio::time::timeout(RESOLVE_FIRST, self.resolutions.wait_for(are_known)).await;
+        let latest = self.resolutions.borrow().clone();
+        self.neighbours = self.neighbours_of(latest).await;
+    }
+
+    async fn neighbours_of(&self, resolutions: Resolutions) -> BTreeMap<Ipv4Addr, Neighbour> {
         let mut neighbours = BTreeMap::new();
         let mut mtus: BTreeMap<String, u16> = BTreeMap::new();
         for (address, resolution) in resolutions {
@@ -204,10 +241,7 @@ impl Control {
                 Err(reason) => log::warn!("{address} cannot be reached: {reason}"),
             }
         }
-        if neighbours != self.neighbours {
-            self.neighbours = neighbours;
-            self.reconcile_or_log().await;
-        }
+        neighbours
     }
 
     /// Prints what happened in a group.

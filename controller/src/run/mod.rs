@@ -23,7 +23,7 @@ use crate::host::neighbour::NeighbourWatch;
 use crate::host::sysctl;
 use crate::model::Node;
 use crate::probe::{self, schedule::Prober};
-use crate::proxy::{AccessLog, Engine, Stats};
+use crate::proxy::{self, AccessLog, Engine, Stats};
 use crate::store::{FileStore, Store, datapath_key};
 use control::Control;
 use std::fs;
@@ -63,6 +63,10 @@ pub fn run(options: &RunOptions) -> Result<(), RunError> {
 async fn run_until_stopped(options: &RunOptions) -> Result<(), RunError> {
     let node = read_node(&options.node)?;
     let settings = node.value.clone();
+    match proxy::raise_limit() {
+        Ok(limit) => log::debug!("up to {limit} file descriptors"),
+        Err(error) => log::warn!("raise the limit of file descriptors: {error}; the limit stays as it is"),
+    }
     let store = FileStore::open(&settings.state_dir)?;
     let key = datapath_key(&settings.state_dir)?;
     let (first, second) = key.split_at(8);
@@ -93,7 +97,16 @@ async fn run_until_stopped(options: &RunOptions) -> Result<(), RunError> {
     let stats = Arc::new(Stats::default());
     let log = settings.access_log.clone().map_or(AccessLog::Off, AccessLog::File);
     let engine = Engine::start(settings.workers, &log, &stats).map_err(RunError::Engine)?;
-    let mut control = Control::new(node, store, datapath, Host::open()?, prober, watch, engine, stats);
+    let mut control = Control::new(
+        node,
+        store,
+        datapath,
+        Host::open()?,
+        prober,
+        (watch, resolutions.clone()),
+        engine,
+        stats,
+    );
     start_resources(&mut control, options).await?;
 
     let mut counting = tokio::time::interval(COUNT_EVERY);

@@ -28,14 +28,16 @@ impl Control {
             self.datapath.apply(&change)?;
         }
         self.reconcile_host().await?;
-        self.publish(Vec::new()).await.map_err(publish_error)?;
+        let sockets = self.bind_missing()?;
+        self.publish(sockets).await.map_err(publish_error)?;
         self.set_targets();
-        self.watch.set_addresses(plan::neighbours_wanted(
-            &self.node.value,
-            &self.resources,
-            &self.standings(),
-        ));
+        self.watch.set_addresses(self.neighbours_wanted(&self.resources));
         Ok(())
+    }
+
+    /// Addresses whose neighbours the plan for `resources` needs.
+    pub fn neighbours_wanted(&self, resources: &Resources) -> BTreeSet<Ipv4Addr> {
+        plan::neighbours_wanted(&self.node.value, resources, &self.standings())
     }
 
     /// The change of the maps that is due now.
@@ -48,6 +50,7 @@ impl Control {
             standings: &standings,
             neighbours: &self.neighbours,
             in_use: &in_use,
+            known_since: self.started,
             now,
         };
         let state = self.datapath.state();

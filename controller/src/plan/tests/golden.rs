@@ -386,6 +386,27 @@ server 1: 172.16.1.21:8080 via next hop 3, generation 1
 }
 
 #[test]
+fn a_drain_goes_on_under_the_next_process() {
+    let mut healthy = Healthy::new(|group| {
+        group.connection_drain = Some(ConnectionDrain { timeout: Duration::from_secs(30) });
+    });
+    healthy.servers(&[("172.16.1.20:8080", 100), ("172.16.1.21:8080", 100)]);
+    healthy.apply();
+    // Another process removed the first server and ended: nobody knows of its drain.
+    healthy.servers(&[("172.16.1.21:8080", 100)]);
+    healthy.wait(60);
+    healthy.world.known_since = healthy.world.now;
+    healthy.world.in_use = BTreeSet::from([0]);
+    healthy.apply();
+    healthy.wait(29);
+    assert!(healthy.apply().is_none(), "it may have begun just before");
+    assert!(servers_and_tables(&healthy.world).contains("server 0: 172.16.1.20:8080"));
+    healthy.wait(1);
+    healthy.apply().expect("its time is up");
+    assert!(!servers_and_tables(&healthy.world).contains("172.16.1.20:8080"));
+}
+
+#[test]
 fn a_removed_server_without_drain_keeps_its_element_while_it_has_flows() {
     let mut healthy = Healthy::new(|_| {});
     healthy.servers(&[("172.16.1.20:8080", 100), ("172.16.1.21:8080", 100)]);

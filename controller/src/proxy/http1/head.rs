@@ -1,7 +1,7 @@
 //! Request and response heads: bytes → spans and what they mean for framing and the connection.
 
 use super::field::{Field, Name, Span, is_host, is_target, is_token, is_value, list, parse_field};
-use super::{Framing, HEAD_BYTES_MAX, HEAD_LIMIT, Refusal, Version};
+use super::{Framing, HEAD_BYTES_MAX, HEAD_LIMIT, NOMINATIONS_MAX, Refusal, Version};
 
 /// Where parsing stands between two calls, and the lines so far.
 #[derive(Debug, Default)]
@@ -104,17 +104,18 @@ fn parse_length(value: &[u8]) -> Option<u64> {
 }
 
 /// Whether the sender of these fields keeps the connection open after this message (RFC 9112 section 9.3).
-fn keeps_alive(fields: &[Field], head: &[u8], version: Version) -> bool {
+fn keeps_alive(fields: &[Field], head: &[u8], version: Version) -> Result<bool, Refusal> {
     let mut keep = version == Version::Http11;
+    let mut close = false;
+    let mut options = 0;
     for field in fields.iter().filter(|field| field.name == Name::Connection) {
         for option in list(field.value.of(head)) {
-            if option.eq_ignore_ascii_case(b"close") {
-                return false;
-            }
+            options += 1;
+            close |= option.eq_ignore_ascii_case(b"close");
             keep |= option.eq_ignore_ascii_case(b"keep-alive");
         }
     }
-    keep
+    if options > NOMINATIONS_MAX { Err(Refusal::Nominations) } else { Ok(keep && !close) }
 }
 
 /// A request's head. Spans refer to the bytes it was parsed from.
@@ -276,7 +277,7 @@ impl RequestHead {
     fn digest(&mut self, head: &[u8]) -> Result<(), Refusal> {
         let fields = &self.lines.fields;
         self.framing = framing_of(fields, head, self.version)?.unwrap_or(Framing::None);
-        self.keep_alive = keeps_alive(fields, head, self.version);
+        self.keep_alive = keeps_alive(fields, head, self.version)?;
         let mut hosts = fields.iter().filter(|field| field.name == Name::Host);
         match (hosts.next(), hosts.next()) {
             (Some(field), None) if is_host(field.value.of(head)) => self.host = field.value,
@@ -341,7 +342,7 @@ impl ResponseHead {
                 Line::Start(line) => self.parse_status_line(head, line)?,
                 Line::End(length) => {
                     self.framing = framing_of(&self.lines.fields, head, self.version)?;
-                    self.keep_alive = keeps_alive(&self.lines.fields, head, self.version);
+                    self.keep_alive = keeps_alive(&self.lines.fields, head, self.version)?;
                     return Ok(Some(length));
                 }
                 Line::Incomplete => {

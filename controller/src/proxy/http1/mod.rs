@@ -20,6 +20,8 @@ mod tests;
 
 /// Longest header line, longest header block and longest target, in bytes (LR-50).
 pub const HEAD_LIMIT: usize = 32 * 1024;
+/// Most header fields that Connection may name. Each is compared with every field, and nobody names more than a few.
+pub const NOMINATIONS_MAX: usize = 32;
 /// A request head that is not refused for its size fits this: the target, the header block, and the rest of the
 /// request line.
 pub const HEAD_BYTES_MAX: usize = 2 * HEAD_LIMIT + 256;
@@ -57,6 +59,9 @@ pub enum Refusal {
     /// A field value outside the grammar.
     #[error("malformed header value")]
     Value,
+    /// Connection names more than [`NOMINATIONS_MAX`] fields.
+    #[error("Connection names over {NOMINATIONS_MAX} fields")]
+    Nominations,
     /// No Host, several, or one outside the grammar.
     #[error("missing, repeated or malformed Host")]
     Host,

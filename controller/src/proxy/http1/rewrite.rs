@@ -1,7 +1,9 @@
 //! Heads as they are passed on: what a received head becomes for the other side.
 //!
 //! Lines that stay are copied verbatim and in runs; hop-by-hop lines (LR-46) are left out. Verbatim is safe because a
-//! head that two parsers could read differently was refused.
+//! head that two parsers could read differently was refused. What the grammar allows and parsers yet disagree on is
+//! white space around a value (nginx knows no `Transfer-Encoding:<tab>chunked`): lines that frame the message are
+//! written anew where theirs is unusual.
 
 use super::field::{Field, Name, list};
 use super::head::{RequestHead, ResponseHead};
@@ -58,7 +60,7 @@ pub fn write_request(out: &mut Vec<u8>, request: &RequestHead, head: &[u8], to: 
         push_line(out, b"Host: ", host);
     }
     let nominated = nominates(request.fields(), head);
-    let mut lengths = 0;
+    let mut framing = FramingLines::default();
     let mut trailers = false;
     let mut forwarded = false;
     copy_lines(out, request.fields(), head, |field| match field.name {
@@ -68,17 +70,14 @@ pub fn write_request(out: &mut Vec<u8>, request: &RequestHead, head: &[u8], to: 
             trailers |= list(field.value.of(head)).any(|coding| coding.eq_ignore_ascii_case(b"trailers"));
             false
         }
-        Name::ContentLength => {
-            lengths += 1;
-            lengths == 1
-        }
+        Name::ContentLength | Name::TransferEncoding => framing.keeps(field, head),
         Name::XForwardedFor => {
             forwarded = true;
             !to.x_forwarded_for
         }
-        Name::TransferEncoding => true,
         _ => !nominated || !is_nominated(request.fields(), field, head),
     });
+    framing.push_missing(out, head);
     if to.x_forwarded_for {
         out.extend_from_slice(b"X-Forwarded-For: ");
         if forwarded {
@@ -112,16 +111,14 @@ pub fn write_response(out: &mut Vec<u8>, response: &ResponseHead, head: &[u8], t
     out.extend_from_slice(b"\r\n");
     let nominated = nominates(response.fields(), head);
     let lengthless = response.is_interim() || response.status == 204;
-    let mut lengths = 0;
+    let mut framing = FramingLines::default();
     copy_lines(out, response.fields(), head, |field| match field.name {
         Name::Connection | Name::KeepAlive | Name::ProxyConnection | Name::Upgrade | Name::Te => false,
-        Name::ContentLength => {
-            lengths += 1;
-            lengths == 1 && !lengthless
-        }
-        Name::TransferEncoding => to.version == Version::Http11 && !lengthless,
+        Name::ContentLength => !lengthless && framing.keeps(field, head),
+        Name::TransferEncoding => to.version == Version::Http11 && !lengthless && framing.keeps(field, head),
         _ => !nominated || !is_nominated(response.fields(), field, head),
     });
+    framing.push_missing(out, head);
     if !response.is_interim() {
         match (to.version, to.keep_alive) {
             (Version::Http11, true) => {}
@@ -130,6 +127,35 @@ pub fn write_response(out: &mut Vec<u8>, response: &ResponseHead, head: &[u8], t
         }
     }
     out.extend_from_slice(b"\r\n");
+}
+
+/// The one line that says how long a message is: equal lengths are written once.
+#[derive(Default)]
+struct FramingLines {
+    seen: bool,
+    missing: Option<Field>,
+}
+
+impl FramingLines {
+    /// Whether `field` is copied as it is; remembers it if it is to be written anew.
+    fn keeps(&mut self, field: &Field, head: &[u8]) -> bool {
+        if std::mem::replace(&mut self.seen, true) {
+            return false;
+        }
+        let before = &head[field.name_span.end as usize..field.value.start as usize];
+        let is_plain = before == b": " && field.value.end + 2 == field.line.end;
+        if !is_plain {
+            self.missing = Some(*field);
+        }
+        is_plain
+    }
+
+    fn push_missing(&self, out: &mut Vec<u8>, head: &[u8]) {
+        let Some(field) = self.missing else { return };
+        let name: &[u8] =
+            if field.name == Name::ContentLength { b"Content-Length: " } else { b"Transfer-Encoding: " };
+        push_line(out, name, field.value.of(head));
+    }
 }
 
 /// Copies the lines `keeps` approves of, neighbours in one go.

@@ -125,6 +125,30 @@ fn takes_repeated_equal_lengths_as_one_and_forwards_one() {
 }
 
 #[test]
+fn writes_framing_lines_with_unusual_white_space_anew() {
+    // What does not strip a tab takes the coding for an unknown one, and the body for the next request.
+    for line in ["Transfer-Encoding:\tchunked", "transfer-encoding: chunked ", "Transfer-Encoding:chunked"] {
+        forwards(
+            &format!("POST / HTTP/1.1\r\nHost: a\r\n{line}\r\nX: y\r\n\r\n"),
+            "POST / HTTP/1.1\r\nHost: a\r\nX: y\r\nTransfer-Encoding: chunked\r\nX-Forwarded-For: 192.0.2.9\r\n\r\n",
+        );
+    }
+    forwards(
+        "POST / HTTP/1.1\r\nHost: a\r\nContent-Length:\t3\r\nContent-Length: 3\r\n\r\n",
+        "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\nX-Forwarded-For: 192.0.2.9\r\n\r\n",
+    );
+}
+
+#[test]
+fn refuses_a_connection_field_that_names_too_much() {
+    let request = |names: usize| {
+        format!("GET / HTTP/1.1\r\nHost: a\r\nConnection: {}\r\n\r\n", vec!["x"; names].join(", "))
+    };
+    accepts(&request(NOMINATIONS_MAX));
+    refuses(&request(NOMINATIONS_MAX + 1), Refusal::Nominations);
+}
+
+#[test]
 fn refuses_malformed_request_lines() {
     let request = |line: &str| format!("{line}\r\nHost: a\r\n\r\n");
     for (line, refusal) in [

@@ -5,11 +5,12 @@ use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::future::Future;
 use std::os::fd::OwnedFd;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Wake, Waker};
+use std::task::{Context, Poll, Wake, Waker};
 
 /// Tasks that can go on, in order.
 type Ready = Rc<RefCell<VecDeque<TaskId>>>;
@@ -144,9 +145,16 @@ impl Executor {
                 },
             );
         let Some((mut future, waker)) = taken else { return };
-        if future.as_mut().poll(&mut Context::from_waker(&waker)).is_pending() {
+        // One connection's panic must not end the thread, and with it every other connection. Unwind safe: the future is
+        // never polled again, and what tasks share is only borrowed within one step.
+        let polled =
+            catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(&mut Context::from_waker(&waker))));
+        if let Ok(Poll::Pending) = polled {
             self.tasks.borrow_mut()[slot].future = Some(future);
         } else {
+            if polled.is_err() {
+                log::error!("a task of this worker panicked; its connection is closed");
+            }
             let task = self.tasks.borrow_mut().remove(slot);
             // Dropped only now: their destructors may spawn or wake.
             drop((future, task));

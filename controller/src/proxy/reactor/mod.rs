@@ -104,8 +104,9 @@ pub fn run<F: Future<Output = ()> + 'static>(main: F) -> io::Result<()> {
     let finished = Rc::new(Cell::new(false));
     let done = finished.clone();
     executor.spawn(async move {
+        // However `main` ends, by a panic too.
+        let _end = SetWhenDropped(done);
         main.await;
-        done.set(true);
     });
     let mut events = Vec::with_capacity(EVENTS);
     let result = loop {
@@ -146,6 +147,14 @@ pub fn run<F: Future<Output = ()> + 'static>(main: F) -> io::Result<()> {
     core.spawned.take();
     CURRENT.set(None);
     result
+}
+
+struct SetWhenDropped(Rc<Cell<bool>>);
+
+impl Drop for SetWhenDropped {
+    fn drop(&mut self) {
+        self.0.set(true);
+    }
 }
 
 /// Starts a task on this thread.

@@ -94,10 +94,14 @@ impl Registered {
             writer: RefCell::new(None),
         });
         let key = core.sockets.slots.borrow_mut().insert(readiness.clone());
-        let token = u64::from(generation) << 32 | key as u64;
         let registered = Registered { core, readiness, key, fd };
-        epoll::add(&registered.core.epoll, &registered.fd, EventData::new_u64(token), flags)?;
+        registered.watch(flags)?;
         Ok(registered)
+    }
+
+    fn watch(&self, flags: EventFlags) -> io::Result<()> {
+        let token = u64::from(self.readiness.generation) << 32 | self.key as u64;
+        Ok(epoll::add(&self.core.epoll, &self.fd, EventData::new_u64(token), flags)?)
     }
 
     fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<()> {
@@ -260,6 +264,11 @@ impl TcpStream {
         self.registered.readiness.writer.take();
     }
 
+    /// The number of its descriptor.
+    pub fn descriptor(&self) -> u64 {
+        self.registered.fd.as_raw_fd() as u64
+    }
+
     /// Sends the end of our side.
     pub fn shutdown(&self) -> io::Result<()> {
         SockRef::from(&self.registered.fd).shutdown(Shutdown::Write)
@@ -309,6 +318,9 @@ impl AsyncWrite for TcpStream {
     }
 }
 
+/// Level-triggered: a connection that this thread leaves to the next turn must be announced again.
+const LISTENER_EVENTS: EventFlags = EventFlags::IN.union(EventFlags::EXCLUSIVE);
+
 /// A listening socket, possibly shared with other threads' reactors.
 pub struct TcpListener {
     registered: Registered,
@@ -317,9 +329,19 @@ pub struct TcpListener {
 impl TcpListener {
     /// Registers a non-blocking listening socket. Of the threads that share it, one is woken per connection.
     pub fn new(listener: std::net::TcpListener) -> io::Result<TcpListener> {
-        // Level-triggered: a connection that this thread leaves to the next turn must be announced again.
-        let flags = EventFlags::IN | EventFlags::EXCLUSIVE;
-        Ok(TcpListener { registered: Registered::new(listener.into(), flags, false)? })
+        Ok(TcpListener { registered: Registered::new(listener.into(), LISTENER_EVENTS, false)? })
+    }
+
+    /// Leaves waiting connections unannounced, which would otherwise end every wait at once, until [`Self::unmute`].
+    pub fn mute(&self) {
+        // It cannot fail but for being muted already.
+        let _ = epoll::delete(&self.registered.core.epoll, self.registered.fd.as_fd());
+        self.registered.readiness.readable.set(false);
+    }
+
+    /// Announces connections again, those first that wait.
+    pub fn unmute(&self) -> io::Result<()> {
+        self.registered.watch(LISTENER_EVENTS)
     }
 
     /// The next connection and who it is from. Errors: as accept(2), per-connection ones left out.
@@ -346,7 +368,7 @@ impl TcpListener {
 
 impl Drop for TcpListener {
     fn drop(&mut self) {
-        // Other threads hold the same socket, so closing ours would leave it in this epoll. It cannot fail: it was added.
+        // Other threads hold the same socket, so closing ours would leave it in this epoll. A muted one is out already.
         let _ = epoll::delete(&self.registered.core.epoll, self.registered.fd.as_fd());
     }
 }

@@ -166,3 +166,19 @@ fn drops_waiting_tasks_at_the_end_and_wakes_all_on_demand() {
     .unwrap();
     assert_eq!(dropped.get(), 3);
 }
+
+#[test]
+fn a_task_that_panics_takes_no_other_with_it() {
+    run(async {
+        let (sender, receiver) = tokio::sync::oneshot::channel();
+        spawn(async { panic!("on purpose") });
+        spawn(async move {
+            next_turn().await;
+            sender.send(7).unwrap();
+        });
+        assert_eq!(receiver.await, Ok(7));
+    })
+    .unwrap();
+    // A reactor whose main task panicked ends instead of waiting for ever.
+    run(async { panic!("on purpose") }).unwrap();
+}
