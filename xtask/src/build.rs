@@ -23,6 +23,13 @@ pub fn object() -> PathBuf {
     target().join("ebpf/forwarder")
 }
 
+/// Builds the BPF object, then, optimised, the controller that embeds it. Returns where the program is.
+pub fn balancer() -> Result<PathBuf> {
+    ebpf()?;
+    run(cargo().args(["build", "--release", "-p", "controller"]))?;
+    Ok(target().join("release/causeway"))
+}
+
 /// Builds the BPF object, then the workspace.
 pub fn all(release: bool) -> Result<()> {
     ebpf()?;

@@ -1,5 +1,6 @@
 //! The only door for people and CI: `cargo xtask COMMAND`. One variant and one module each.
 
+mod balancer;
 mod bench;
 mod build;
 mod command;

@@ -48,6 +48,7 @@ pub struct Connection {
     peer: SocketAddrV4,
     peer_text: Vec<u8>,
     vip: SocketAddrV4,
+    counters: Arc<ListenerColumn>,
     pub(super) timer: Timer,
 }
 
@@ -104,10 +105,12 @@ pub async fn serve(
     peer: SocketAddrV4,
     vip: SocketAddrV4,
 ) {
-    let _open = OpenConnection::new(slot.target().counters.clone());
+    // A connection accepted while its address was leaving the listener is counted nowhere.
+    let counters = slot.target().counters_of(vip).cloned().unwrap_or_default();
+    let _open = OpenConnection::new(counters.clone());
     let mut peer_text = Vec::with_capacity(15);
     push_address(&mut peer_text, *peer.ip());
-    let connection = Connection { worker, slot, client, peer, peer_text, vip, timer: Timer::new() };
+    let connection = Connection { worker, slot, client, peer, peer_text, vip, counters, timer: Timer::new() };
     let next = connection.run().await;
     match next {
         Next::Linger => connection.linger().await,
@@ -323,6 +326,7 @@ impl Connection {
                 request,
                 body,
                 to_head: method == b"HEAD",
+                may_repeat: reused && request.framing == Framing::None && is_idempotent(method),
                 progress,
             };
             let result = exchange.run(Buffers { out, upload, response }).await;
@@ -355,7 +359,7 @@ impl Connection {
         target: &Target,
         server: &Server,
     ) -> Result<(TcpStream, Option<Ipv4Addr>), Failure> {
-        let local = target.next_local();
+        let local = target.next_local(server);
         self.timer.set_after(CONNECT_NS.min(target.request_ns));
         let mut connecting = pin!(upstream::connect(local, server.address, self.worker.descriptors.servers));
         let result = poll_fn(|cx| {
@@ -406,7 +410,7 @@ impl Connection {
 
     /// Counts the request and writes its log line. The head is the first `head` bytes of the client's.
     fn finish(&self, target: &Target, scratch: &Scratch, record: &Record, head: usize, sent: u64) {
-        let counters = &target.counters;
+        let counters = &self.counters;
         counters.requests.add(1);
         counters.bytes_received.add(record.request_bytes);
         counters.bytes_sent.add(sent);
@@ -489,11 +493,14 @@ const CLIENT_CLOSED: &str = "client closed before the request was complete";
 /// Whether a request that died on a reused connection may be sent again: nothing of it was sent, or sending it twice
 /// does no harm (RFC 9110 section 9.2.2) and all of it is still here.
 fn may_repeat(method: &[u8], request: &RequestHead, progress: &Progress) -> bool {
-    let idempotent = matches!(method, b"GET" | b"HEAD" | b"OPTIONS" | b"PUT" | b"DELETE");
     let untouched = progress.body_received.get() == 0;
     !progress.started.get()
         && untouched
-        && (!progress.sent.get() || (idempotent && request.framing == Framing::None))
+        && (!progress.sent.get() || (is_idempotent(method) && request.framing == Framing::None))
+}
+
+fn is_idempotent(method: &[u8]) -> bool {
+    matches!(method, b"GET" | b"HEAD" | b"OPTIONS" | b"PUT" | b"DELETE")
 }
 
 /// Status, culprit and cause of a failed request (LR section 6). After the response's head, the status is only logged.

@@ -7,6 +7,7 @@ use super::http1::rewrite::{ToClient, write_response};
 use super::http1::{Framing, HEAD_LIMIT, Refusal, Version};
 use super::reactor::{self, TcpStream};
 use super::target::{Server, Target};
+use super::upstream::CONNECT_NS;
 use super::worker::Worker;
 use std::cell::Cell;
 use std::future::{Future, poll_fn};
@@ -64,6 +65,8 @@ pub struct Progress {
     pub sent: Cell<bool>,
     /// The whole request was.
     pub uploaded: Cell<bool>,
+    /// The deadline is the one for [`Exchange::may_repeat`], not yet the request's.
+    unproven: Cell<bool>,
     /// Bytes of the response proper were given to the client.
     pub started: Cell<bool>,
     /// Closing the client's connection properly would make a cut response look whole.
@@ -86,6 +89,7 @@ impl Default for Progress {
         Progress {
             sent: Cell::new(false),
             uploaded: Cell::new(false),
+            unproven: Cell::new(false),
             started: Cell::new(false),
             ends_by_close: Cell::new(false),
             status: Cell::new(0),
@@ -129,6 +133,10 @@ pub struct Exchange<'a> {
     pub body: &'a [u8],
     /// The method is HEAD.
     pub to_head: bool,
+    /// The connection served requests before and this one may be sent again elsewhere. So the way to the server may be
+    /// gone without a word, and is given as long as a new connection would be: if the server's host has not even
+    /// acknowledged the request by then, the connection died. A server that is merely slow has.
+    pub may_repeat: bool,
     pub progress: &'a Progress,
 }
 
@@ -138,6 +146,10 @@ impl Exchange<'_> {
     pub async fn run(&self, buffers: Buffers<'_>) -> Result<Complete, Failure> {
         let Buffers { out, upload, response } = buffers;
         self.set_deadline();
+        if self.may_repeat && CONNECT_NS < self.target.request_ns {
+            self.progress.unproven.set(true);
+            self.connection.timer.set_after(CONNECT_NS);
+        }
         let mut head_out = std::mem::take(out);
         let mut reply = Vec::new();
         let result = if self.request.framing == Framing::None {
@@ -169,6 +181,7 @@ impl Exchange<'_> {
     }
 
     fn set_deadline(&self) {
+        self.progress.unproven.set(false);
         self.connection.timer.set_after(self.target.request_ns);
     }
 
@@ -186,7 +199,14 @@ impl Exchange<'_> {
             if progress.uploaded.get() && self.connection.client.poll_hung_up(cx).is_ready() {
                 return Poll::Ready(Err(Failure::ClientGone));
             }
-            if self.connection.timer.poll_expired(cx).is_ready() {
+            while self.connection.timer.poll_expired(cx).is_ready() {
+                if progress.unproven.replace(false) {
+                    if progress.first_byte.get() == 0 && self.stream.has_unacknowledged() {
+                        return Poll::Ready(Err(Failure::Died));
+                    }
+                    self.connection.timer.set_after(self.target.request_ns - CONNECT_NS);
+                    continue;
+                }
                 let response_runs = progress.uploaded.get() || progress.started.get();
                 let side =
                     if response_runs { progress.response_waits.get() } else { progress.upload_waits.get() };

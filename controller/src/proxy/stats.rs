@@ -4,6 +4,7 @@
 //! contended cache lines. Workers look their columns up when a snapshot is taken into force, never per request.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddrV4;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -46,7 +47,7 @@ pub struct ServerColumn {
     pub bytes_received: Counter,
 }
 
-/// One worker's counters of one listener.
+/// One worker's counters of one listener on one VIP.
 #[derive(Debug, Default)]
 pub struct ListenerColumn {
     /// Requests whose first byte came.
@@ -88,11 +89,14 @@ pub struct ListenerTotals {
     pub bytes_sent: u64,
 }
 
+/// Each worker's column of each thing counted.
+type Columns<K, T> = Mutex<BTreeMap<K, Vec<Arc<T>>>>;
+
 /// All counters. Ids are those of the snapshot; a server or listener that left keeps its totals.
 #[derive(Debug, Default)]
 pub struct Stats {
-    servers: Mutex<BTreeMap<u32, Vec<Arc<ServerColumn>>>>,
-    listeners: Mutex<BTreeMap<u32, Vec<Arc<ListenerColumn>>>>,
+    servers: Columns<u32, ServerColumn>,
+    listeners: Columns<(u32, SocketAddrV4), ListenerColumn>,
     log_lines_dropped: AtomicU64,
 }
 
@@ -103,17 +107,14 @@ pub fn count_response(classes: &[Counter; 4], status: u16) {
     }
 }
 
-fn add_column<T: Default>(columns: &Mutex<BTreeMap<u32, Vec<Arc<T>>>>, id: u32) -> Arc<T> {
+fn add_column<K: Ord, T: Default>(columns: &Columns<K, T>, id: K) -> Arc<T> {
     let column = Arc::new(T::default());
     let mut columns = columns.lock().unwrap_or_else(PoisonError::into_inner);
     columns.entry(id).or_default().push(column.clone());
     column
 }
 
-fn totals<T, S>(
-    columns: &Mutex<BTreeMap<u32, Vec<Arc<T>>>>,
-    sum: impl Fn(&[Arc<T>]) -> S,
-) -> BTreeMap<u32, S> {
+fn totals<K: Ord + Copy, T, S>(columns: &Columns<K, T>, sum: impl Fn(&[Arc<T>]) -> S) -> BTreeMap<K, S> {
     let columns = columns.lock().unwrap_or_else(PoisonError::into_inner);
     columns.iter().map(|(id, columns)| (*id, sum(columns))).collect()
 }
@@ -135,8 +136,8 @@ impl Stats {
         })
     }
 
-    /// Totals of every listener that ever was in a snapshot, by id.
-    pub fn listeners(&self) -> BTreeMap<u32, ListenerTotals> {
+    /// Totals of every listener that ever was in a snapshot, by id and VIP.
+    pub fn listeners(&self) -> BTreeMap<(u32, SocketAddrV4), ListenerTotals> {
         totals(&self.listeners, |columns| {
             let sum = |counter: fn(&ListenerColumn) -> &Counter| total(columns, counter);
             ListenerTotals {
@@ -163,8 +164,8 @@ impl Stats {
         add_column(&self.servers, id)
     }
 
-    pub(super) fn listener_column(&self, id: u32) -> Arc<ListenerColumn> {
-        add_column(&self.listeners, id)
+    pub(super) fn listener_column(&self, id: u32, vip: SocketAddrV4) -> Arc<ListenerColumn> {
+        add_column(&self.listeners, (id, vip))
     }
 }
 

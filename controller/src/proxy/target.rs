@@ -24,10 +24,10 @@ pub struct Target {
     /// How servers are chosen, for the log.
     pub reason: &'static str,
     pub servers: Vec<Server>,
-    pub counters: Arc<ListenerColumn>,
+    /// One for each of `addresses`.
+    counters: Vec<Arc<ListenerColumn>>,
     cycle: RefCell<RoundRobin>,
     local_addresses: Vec<Ipv4Addr>,
-    next_local: Cell<usize>,
 }
 
 /// One server that takes requests.
@@ -38,13 +38,16 @@ pub struct Server {
     pub host: Vec<u8>,
     pub pool: Rc<Pool>,
     pub counters: Arc<ServerColumn>,
+    /// Place in the local addresses. One for all servers would turn in step with the cycle that picks them, and each
+    /// would see only some of the addresses.
+    next_local: Cell<usize>,
 }
 
 /// The counters a worker has, by id, for its whole life.
 pub struct Columns {
     stats: Arc<Stats>,
     servers: HashMap<u32, Arc<ServerColumn>>,
-    listeners: HashMap<u32, Arc<ListenerColumn>>,
+    listeners: HashMap<(u32, SocketAddrV4), Arc<ListenerColumn>>,
 }
 
 impl Columns {
@@ -56,8 +59,8 @@ impl Columns {
         self.servers.entry(id).or_insert_with(|| self.stats.server_column(id)).clone()
     }
 
-    fn listener(&mut self, id: u32) -> Arc<ListenerColumn> {
-        self.listeners.entry(id).or_insert_with(|| self.stats.listener_column(id)).clone()
+    fn listener(&mut self, id: u32, vip: SocketAddrV4) -> Arc<ListenerColumn> {
+        self.listeners.entry((id, vip)).or_insert_with(|| self.stats.listener_column(id, vip)).clone()
     }
 }
 
@@ -76,12 +79,16 @@ impl Target {
         let servers = group
             .servers
             .iter()
-            .map(|server| Server {
-                id: server.id,
-                address: server.address,
-                host: host_text(server.address),
-                pool: previous.and_then(|previous| previous.pool_of(server)).unwrap_or_default(),
-                counters: columns.server(server.id),
+            .map(|server| {
+                let known = previous.and_then(|previous| previous.known(server));
+                Server {
+                    id: server.id,
+                    address: server.address,
+                    host: host_text(server.address),
+                    pool: known.map(|known| known.pool.clone()).unwrap_or_default(),
+                    counters: columns.server(server.id),
+                    next_local: known.map(|known| known.next_local.clone()).unwrap_or_default(),
+                }
             })
             .collect();
         let cycle = match previous {
@@ -98,18 +105,16 @@ impl Target {
             keep_alive: group.keepalive,
             reason: if group.fail_open { "wrr, fail open" } else { "wrr" },
             servers,
-            counters: columns.listener(listener.id),
+            counters: listener.addresses.iter().map(|vip| columns.listener(listener.id, *vip)).collect(),
             cycle: RefCell::new(cycle),
             local_addresses: listener.local_addresses.clone(),
-            next_local: Cell::new(previous.map_or(0, |previous| previous.next_local.get())),
         })
     }
 
-    fn pool_of(&self, server: &ServerSnapshot) -> Option<Rc<Pool>> {
+    fn known(&self, server: &ServerSnapshot) -> Option<&Server> {
         self.servers
             .iter()
             .find(|known| known.id == server.id && known.address == server.address && !known.pool.is_closed())
-            .map(|known| known.pool.clone())
     }
 
     /// Closes what `next`, the same listener from now on, no longer uses.
@@ -125,15 +130,24 @@ impl Target {
         }
     }
 
+    /// The counters for connections to `vip`; `None` if the listener has left that address.
+    pub fn counters_of(&self, vip: SocketAddrV4) -> Option<&Arc<ListenerColumn>> {
+        self.addresses
+            .iter()
+            .zip(&self.counters)
+            .find(|(address, _)| **address == vip)
+            .map(|(_, column)| column)
+    }
+
     /// The server for the next request; see [`RoundRobin::pick`].
     pub fn pick(&self, now: u64, avoid: Option<usize>) -> Option<usize> {
         self.cycle.borrow_mut().pick(now, avoid)
     }
 
-    /// The source address for the next connection to a server: each in turn.
-    pub fn next_local(&self) -> Option<Ipv4Addr> {
-        let index = self.next_local.get() % self.local_addresses.len().max(1);
-        self.next_local.set(index + 1);
+    /// The source address for the next connection to `server`: each in turn.
+    pub fn next_local(&self, server: &Server) -> Option<Ipv4Addr> {
+        let index = server.next_local.get() % self.local_addresses.len().max(1);
+        server.next_local.set(index + 1);
         self.local_addresses.get(index).copied()
     }
 }

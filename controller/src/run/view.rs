@@ -322,7 +322,7 @@ impl Control {
         let mut metrics = Vec::new();
         let listeners: Vec<_> = self.resources.listeners.values().cloned().collect();
         for listener in listeners {
-            let totals = l7.get(&self.ids.listener(&listener)).copied().unwrap_or_default();
+            let id = self.ids.listener(&listener);
             for (&VipKey { address, port, .. }, index) in &self.datapath.state().keys.vips {
                 let Some(balancer) = self.resources.load_balancers.get(&listener.load_balancer) else {
                     continue;
@@ -332,13 +332,15 @@ impl Control {
                 if !is_its {
                     continue;
                 }
+                let vip = SocketAddrV4::new(address.address(), port.get());
+                let totals = l7.get(&(id, vip)).copied().unwrap_or_default();
                 let l4 = readings.datapath.vips.get(index).copied().unwrap_or_default();
                 let is_l4 = listener.protocol == ListenerProtocol::Tcp;
                 let [ok, redirects, client, server] = totals.responses;
                 metrics.push(ListenerMetrics {
                     load_balancer: listener.load_balancer.to_string(),
                     listener: listener.name.to_string(),
-                    vip: SocketAddrV4::new(address.address(), port.get()).to_string(),
+                    vip: vip.to_string(),
                     active_connections: totals.active_connections,
                     connections: if is_l4 { l4.flows } else { totals.connections },
                     responses: [0, ok, redirects, client, server],

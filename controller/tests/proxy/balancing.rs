@@ -15,11 +15,11 @@ fn splits_100_requests_on_new_connections_exactly_in_half() {
         *counts.entry(balancer.get("/").text()).or_insert(0) += 1;
     }
     assert_eq!(counts, BTreeMap::from([("one".into(), 50), ("two".into(), 50)]));
-    let stats = balancer.stats.clone();
+    let (stats, vip) = (balancer.stats.clone(), balancer.address);
     assert_eq!(balancer.into_log().len(), 100);
     let servers = stats.servers();
     assert_eq!((servers[&1].requests, servers[&2].requests), (50, 50));
-    let listener = stats.listeners()[&1];
+    let listener = stats.listeners()[&(1, vip)];
     assert_eq!((listener.requests, listener.connections, listener.responses), (100, 100, [100, 0, 0, 0]));
 }
 

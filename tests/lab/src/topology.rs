@@ -65,6 +65,10 @@ fn kernel_settings(steps: &mut Vec<Step>, host: &str) {
     // Not the balancer: a stock host does not forward, and ours must work on one.
     if [TR1, TR2].contains(&host) {
         steps.push(Step::new(host, "sysctl -qw net.ipv4.ip_forward=1"));
+        // What leads nowhere is answered, so that a link that is down differs from one that is silent. The kernel still
+        // sends no more than one such answer a second per source, after a burst of five (`ip_error`), by a limit that
+        // no network namespace has to itself.
+        steps.push(Step::new(host, "sysctl -qw net.ipv4.icmp_ratemask=0"));
     }
     // The tutorial is IPv4; without this, router solicitations and DAD move the packet counters that tests read.
     steps.push(Step::new(host, "sysctl -qwe net.ipv6.conf.all.disable_ipv6=1"));
@@ -186,7 +190,9 @@ fn routes(steps: &mut Vec<Step>, options: &LabOptions) {
         }
     }
     for (prefix, via) in back {
-        steps.push(Step::new(TR1, format!("ip route add {prefix} {via}")));
+        // The source is for the router's own ICMP errors: the balancer's kernel discards what comes from an address
+        // that it has no route to, such as the device's own.
+        steps.push(Step::new(TR1, format!("ip route add {prefix} {via} src 172.16.1.254")));
     }
     steps.extend(link_routes());
     steps.push(Step::new(TR2, "ip route add 172.16.0.0/12 via 10.255.0.1"));
@@ -257,9 +263,9 @@ mod tests {
     fn local_addresses_of_each_zone_return_by_the_tunnel_of_that_zone() {
         let lines = lines(&LabOptions::default());
         for wanted in [
-            "tr1: ip route add 172.16.1.11/32 via 169.254.101.2 dev vxa onlink",
-            "tr1: ip route add 172.16.2.12/32 via 169.254.102.2 dev vxb onlink",
-            "tr1: ip route add 172.16.100.0/24 via 169.254.101.2 dev vxa onlink",
+            "tr1: ip route add 172.16.1.11/32 via 169.254.101.2 dev vxa onlink src 172.16.1.254",
+            "tr1: ip route add 172.16.2.12/32 via 169.254.102.2 dev vxb onlink src 172.16.1.254",
+            "tr1: ip route add 172.16.100.0/24 via 169.254.101.2 dev vxa onlink src 172.16.1.254",
         ] {
             assert!(lines.iter().any(|line| line == wanted), "{wanted} is missing");
         }
@@ -272,7 +278,7 @@ mod tests {
         for wanted in [
             "ecs02: ip route add 100.64.0.0/10 via 192.168.1.254",
             "tr2: ip route add 100.64.0.0/10 via 10.255.0.1",
-            "tr1: ip route add 100.64.0.0/24 via 169.254.101.2 dev vxa onlink",
+            "tr1: ip route add 100.64.0.0/24 via 169.254.101.2 dev vxa onlink src 172.16.1.254",
             "ecs01: ip route add 100.64.0.0/24 via 172.16.1.10",
         ] {
             assert!(lines.iter().any(|line| line == wanted), "{wanted} is missing");

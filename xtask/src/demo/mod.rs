@@ -2,22 +2,21 @@
 //!
 //! - [`steps`]: what is walked through, and what each step expects
 //! - [`stage`]: lab, balancer and client together; waiting, and what is shown meanwhile
-//! - [`balancer`], [`client`]: the two ends; the balancer is the real program, known here by its interfaces only
+//! - [`client`]: what sends traffic; the balancer is the real program, known here by its interfaces only
 //! - [`picture`], [`terminal`]: the live view as text, and a terminal to draw it on
 
-mod balancer;
 mod client;
 mod picture;
 mod stage;
 mod steps;
 mod terminal;
 
-use crate::command::{self, cargo, is_root};
+use crate::command::is_root;
 use crate::{build, setup};
 use anyhow::{Result, bail};
 use causeway_lab::{HOSTS, Lab, Layout};
 use stage::{Quit, Stage};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Instant;
@@ -25,8 +24,8 @@ use steps::{Findings, STEPS};
 
 #[derive(clap::Args)]
 #[command(after_help = "\
-Needs root, and nothing else of ours: it installs the compiler, linker and tools that are missing (Debian packages and
-bpf-linker), and says how to undo that. It works in network namespaces of its own and ends with nothing left.
+Needs root. Installs the compiler, linker and tools that are missing (Debian packages and bpf-linker) and says how to \
+undo that; works in network namespaces of its own and ends with nothing left.
 
 Keys: any key goes to the next step, q quits, Ctrl-C too; both clean up.
 
@@ -40,6 +39,9 @@ pub struct Arguments {
     script: bool,
 }
 
+/// What is shown of the balancer's log when a step fails.
+const LOG_LINES: usize = 15;
+
 /// Runs the demo. Exit code 1 if a step found something else than it expected.
 pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     if !is_root() {
@@ -51,7 +53,7 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     let started = Instant::now();
     eprintln!("demo: installs what is missing, builds, lays out two regions on this machine, sends traffic");
     setup::run(setup::Scope::Demo)?;
-    let program = build_balancer()?;
+    let program = build::balancer()?;
     eprintln!("ready after {:.0} s", started.elapsed().as_secs_f64());
 
     let outcome = play(&program, arguments.script);
@@ -113,9 +115,11 @@ fn play_steps(stage: &mut Stage) -> Result<bool> {
         if !findings.are_good() {
             all_good = false;
             let log = stage.balancer.log();
-            let tail: Vec<_> = log.lines().rev().take(15).collect();
-            eprintln!("the balancer's log ends with:");
-            tail.iter().rev().for_each(|line| eprintln!("  {line}"));
+            let mut tail: Vec<_> =
+                log.lines().rev().take(LOG_LINES).map(|line| format!("  {line}")).collect();
+            tail.push("the balancer's log ends with:".to_owned());
+            tail.reverse();
+            stage.tell(&tail);
         }
     }
     if let Err(error) = stage.pause("the end, and clean up")
@@ -144,13 +148,6 @@ fn leftovers(layout: &Layout) -> Vec<String> {
     let namespaces = HOSTS.iter().map(|host| Path::new("/run/netns").join(layout.namespace(host)));
     let places = namespaces.chain([layout.run_dir()]);
     places.filter(|place| place.exists()).map(|place| place.display().to_string()).collect()
-}
-
-/// The BPF object, then the controller that embeds it. Returns where the program is.
-fn build_balancer() -> Result<PathBuf> {
-    build::ebpf()?;
-    command::run(cargo().args(["build", "--release", "-p", "controller"]))?;
-    Ok(command::target().join("release/causeway"))
 }
 
 /// What the demo leaves, and how to get rid of it. On standard error: it is no result.

@@ -1,7 +1,7 @@
 //! The live view as lines of text. Pure: what is shown is an argument.
 
-use super::balancer::{NextHop, Server};
 use super::client::{Answerer, Listener, Tallies, Tally};
+use crate::balancer::{NextHop, Server};
 use causeway_lab::ECS01_ADDRESS;
 
 /// Every line fits a terminal of this many columns.
@@ -63,22 +63,22 @@ impl Picture {
 
 fn server_heading() -> String {
     format!(
-        " {:<8} {:<15} {:<7} {:<26} {:>6} {:>5} {:>5}",
-        "group", "server", "way", "health", "reqs", "conns", "flows"
+        " {:<8} {:<13} {:<28} {:>6} {:>6} {:>5} {:>5}",
+        "group", "server", "health", "weight", "reqs", "conns", "flows"
     )
 }
 
+/// The weight is the one in force: 0 for a server that gets nothing, above 0 for an unhealthy one under fail-open.
 fn server(server: &Server) -> String {
-    let (name, way) =
-        if server.is_at(ECS01_ADDRESS) { ("ECS01 Chengdu", "VPC") } else { ("ECS02 Hangzhou", "tunnel") };
+    let name = if server.is_at(ECS01_ADDRESS) { "ECS01 local" } else { "ECS02 tunnel" };
     let reason = server.failure.as_ref().map(|failure| format!(" {}", failure.reason));
-    let in_use = if server.is_unhealthy() && server.effective_weight > 0.0 { " (fail-open)" } else { "" };
-    let health = format!("{}{}{in_use}", server.health, reason.unwrap_or_default());
+    let health = format!("{}{}", server.health, reason.unwrap_or_default());
     let counters = &server.counters;
     format!(
-        " {:<8} {name:<15} {way:<7} {:<26} {:>6} {:>5} {:>5}",
+        " {:<8} {name:<13} {:<28} {:>6.0} {:>6} {:>5} {:>5}",
         cut(&server.group, 8),
-        cut(&health, 26),
+        cut(&health, 28),
+        server.effective_weight,
         counters.requests,
         counters.connections,
         counters.flows
@@ -131,7 +131,7 @@ pub fn wrap(text: &str, columns: usize) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::demo::balancer::{Failure, HopCounters, ServerCounters};
+    use crate::balancer::{Failure, HopCounters, ServerCounters};
 
     fn picture() -> Picture {
         let server = |address: &str, health: &str, weight, reason: Option<&str>| Server {
@@ -172,7 +172,14 @@ mod tests {
     #[test]
     fn shows_health_tunnel_and_drops() {
         let text = picture().lines().join("\n");
-        for part in ["Unhealthy RESPONSE_MISMATC", "(fail-op", "tr-chengdu-a", " 31", " 29", "source_8 100"] {
+        for part in [
+            "ECS02 tunnel  Unhealthy RESPONSE_MISMATCH       0",
+            "ECS02 tunnel  Unhealthy CONNECT_FAILED        100",
+            "tr-chengdu-a",
+            " 31",
+            " 29",
+            "source_8 100",
+        ] {
             assert!(text.contains(part), "{part} is not in\n{text}");
         }
         assert!(Picture::default().lines().contains(&" none".to_owned()));

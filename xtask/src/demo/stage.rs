@@ -1,9 +1,9 @@
 //! The stage: lab, balancer and client together, and what is shown of them meanwhile.
 
-use super::balancer::{Balancer, Server};
 use super::client::{Client, Listener, Tallies, Tally, resolve};
 use super::picture::{COLUMNS, Picture, wrap};
 use super::terminal::Terminal;
+use crate::balancer::{Balancer, Server};
 use anyhow::{Context, Result, bail};
 use causeway_lab::{HOSTS, Lab, LabOptions};
 use std::fmt;
@@ -18,6 +18,8 @@ const HEALTHY_LIMIT: Duration = Duration::from_secs(15);
 /// From one question whether something has happened to the next; also the precision of the times told.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 const DRAW_EVERY: Duration = Duration::from_millis(250);
+/// Waiting goes on for this long beyond a limit, so that a miss can be told with its figure.
+const BEYOND: Duration = Duration::from_secs(10);
 /// Without a terminal, a sign of life comes this often.
 const SPEAK_EVERY: Duration = Duration::from_secs(3);
 
@@ -124,6 +126,14 @@ impl Stage {
         }
     }
 
+    /// Says more, for whoever must find out why.
+    pub fn tell(&mut self, lines: &[String]) {
+        match &mut self.output {
+            Output::Live(terminal) => terminal.print(lines),
+            Output::Lines | Output::Script => lines.iter().for_each(|line| eprintln!("{line}")),
+        }
+    }
+
     /// On a terminal, shows what goes on until a key is pressed; [`Quit`] if it is q.
     pub fn pause(&mut self, what_next: &str) -> Result<()> {
         if !matches!(self.output, Output::Live(_)) {
@@ -137,8 +147,8 @@ impl Stage {
         }
     }
 
-    /// Waits until `is_met` holds of the servers as the balancer sees them, at most for `limit`. Returns how long it
-    /// took; `None` if it did not happen.
+    /// Waits until `is_met` holds of the servers as the balancer sees them, which should happen within `limit`. Returns
+    /// how long it took, perhaps longer; `None` if it did not happen.
     pub fn wait_for_servers(
         &mut self,
         what: &str,
@@ -185,7 +195,7 @@ impl Stage {
                 return Ok(Some(started.elapsed()));
             }
             let passed = started.elapsed();
-            if passed > limit {
+            if passed > limit + BEYOND {
                 return Ok(None);
             }
             self.status =

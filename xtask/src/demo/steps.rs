@@ -1,8 +1,8 @@
 //! What the demo walks through: the tutorial's verifications (XR-77 to XR-81), each with what it expects.
 
-use super::balancer::{HopCounters, Server};
 use super::client::{Answerer, Listener, Tallies};
 use super::stage::Stage;
+use crate::balancer::{HopCounters, Server};
 use anyhow::Result;
 use causeway_lab::{ECS01, ECS01_ADDRESS, ECS02, ECS02_ADDRESS, Fault};
 use std::collections::BTreeMap;
@@ -24,8 +24,6 @@ const SILENT_LIMIT: Duration = Duration::from_secs(17);
 const RECOVERY_LIMIT: Duration = Duration::from_secs(11);
 /// What looking every so often, on a machine that may be busy, may add to a time.
 const PRECISION: Duration = Duration::from_millis(500);
-/// Waiting goes on for this long beyond a limit, so that a miss can be told with its figure.
-const BEYOND: Duration = Duration::from_secs(10);
 
 /// One step.
 pub struct Step {
@@ -200,7 +198,7 @@ fn all_down(stage: &mut Stage, findings: &mut Findings) -> Result<()> {
     }
     let what = "waiting for the checks to find both servers down";
     let all = |servers: &[Server]| servers.iter().all(Server::is_unhealthy);
-    let took = stage.wait_for_servers(what, REFUSED_LIMIT + BEYOND, all)?;
+    let took = stage.wait_for_servers(what, REFUSED_LIMIT, all)?;
     let is_soon = took.is_some_and(|took| took <= REFUSED_LIMIT + PRECISION);
     findings.expect(is_soon, &format!("every server unhealthy within {REFUSED_LIMIT:?}"), &seconds(took));
     findings.figure(format!("detected in {}", seconds(took)));
@@ -244,7 +242,7 @@ fn expect_detection(
     let what = format!("waiting for the checks to find {name} down");
     let down =
         |servers: &[Server]| servers.iter().filter(|server| server.is_at(address)).all(Server::is_unhealthy);
-    let took = stage.wait_for_servers(&what, limit + BEYOND, down)?;
+    let took = stage.wait_for_servers(&what, limit, down)?;
     let is_soon = took.is_some_and(|took| took <= limit + PRECISION);
     findings.expect(is_soon, &format!("{name} unhealthy within {} s", limit.as_secs()), &seconds(took));
     findings.figure(format!("detected in {}", seconds(took)));
@@ -255,7 +253,7 @@ fn expect_detection(
 fn expect_health(stage: &mut Stage, findings: &mut Findings) -> Result<()> {
     let limit = RECOVERY_LIMIT;
     let healthy = |servers: &[Server]| servers.iter().all(Server::is_healthy);
-    let took = stage.wait_for_servers("waiting for three passed checks", limit + BEYOND, healthy)?;
+    let took = stage.wait_for_servers("waiting for three passed checks", limit, healthy)?;
     let is_soon = took.is_some_and(|took| took <= limit + PRECISION);
     findings.expect(is_soon, &format!("every server healthy within {} s", limit.as_secs()), &seconds(took));
     findings.figure(format!("healthy again after {}", seconds(took)));

@@ -58,10 +58,10 @@ impl Terminal {
         raw.c_cc[libc::VMIN] = 0;
         raw.c_cc[libc::VTIME] = 0;
         *BEFORE.lock().unwrap_or_else(PoisonError::into_inner) = Some(before);
-        causeway_lab::on_interrupt(restore);
+        causeway_lab::on_interrupt(interrupt);
         // SAFETY: a system call on an initialised structure.
         unsafe { libc::tcsetattr(libc::STDIN_FILENO, libc::TCSANOW, &raw) };
-        write(HIDE_CURSOR);
+        show(HIDE_CURSOR);
         Some(Terminal { block: Vec::new() })
     }
 
@@ -78,7 +78,7 @@ impl Terminal {
         let mut out = self.up();
         self.block = block;
         self.add_block(&mut out);
-        write(&out);
+        show(&out);
     }
 
     /// Prints lines that stay, above the block.
@@ -88,7 +88,7 @@ impl Terminal {
             out.push_str(&format!("{}{CLEAR_TO_END_OF_LINE}\n", paint(line)));
         }
         self.add_block(&mut out);
-        write(&out);
+        show(&out);
     }
 
     /// To the block's first line.
@@ -117,10 +117,26 @@ impl Drop for Terminal {
 
 /// Puts the terminal right. Harmless if it is.
 fn restore() {
-    if let Some(before) = BEFORE.lock().unwrap_or_else(PoisonError::into_inner).take() {
+    // Held until the end: what is shown meanwhile would come after.
+    let mut before = BEFORE.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(settings) = before.take() {
         // SAFETY: a system call on an initialised structure.
-        unsafe { libc::tcsetattr(libc::STDIN_FILENO, libc::TCSANOW, &before) };
+        unsafe { libc::tcsetattr(libc::STDIN_FILENO, libc::TCSANOW, &settings) };
         write(SHOW_CURSOR);
+    }
+}
+
+/// Ctrl-C has cut off whatever was being drawn.
+fn interrupt() {
+    restore();
+    write(&format!("\r\n{CLEAR_BELOW}"));
+}
+
+/// Writes, unless the terminal is no longer ours.
+fn show(text: &str) {
+    let before = BEFORE.lock().unwrap_or_else(PoisonError::into_inner);
+    if before.is_some() {
+        write(text);
     }
 }
 

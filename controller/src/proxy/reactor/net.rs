@@ -250,6 +250,14 @@ impl TcpStream {
         true
     }
 
+    /// Whether bytes that were written are still not acknowledged by the peer's host. False if the kernel does not say.
+    pub fn has_unacknowledged(&self) -> bool {
+        let mut bytes: libc::c_int = 0;
+        // SAFETY: for a TCP socket SIOCOUTQ, of which TIOCOUTQ is another name, writes one int, which outlives the call.
+        let result = unsafe { libc::ioctl(self.registered.fd.as_raw_fd(), libc::TIOCOUTQ, &raw mut bytes) };
+        result == 0 && bytes > 0
+    }
+
     /// Drops stored wakers: the connection goes to another task, or to none.
     pub fn forget_wakers(&self) {
         self.registered.readiness.reader.take();

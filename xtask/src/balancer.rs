@@ -1,4 +1,4 @@
-//! The balancer that is shown: the real program, asked over its own interfaces, the native API and its metrics.
+//! The balancer in a lab: the real program, asked over its own interfaces, the native API and its metrics.
 
 use anyhow::{Context, Result, bail};
 use causeway_lab::{LB, Lab, Layout, Process};
@@ -99,6 +99,14 @@ impl Balancer {
             ask::<Vec<Server>>(&layout, "servers").is_ok_and(|servers| !servers.is_empty())
         })?;
         Ok(balancer)
+    }
+
+    /// Waits until every server is healthy, so that every way is known to carry.
+    pub fn wait_until_healthy(&mut self, limit: Duration) -> Result<()> {
+        let layout = self.layout.clone();
+        self.process.wait_until("finding every server healthy", limit, || {
+            ask::<Vec<Server>>(&layout, "servers").is_ok_and(|servers| servers.iter().all(Server::is_healthy))
+        })
     }
 
     /// Every server of every group.
