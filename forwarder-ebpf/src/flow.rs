@@ -94,7 +94,7 @@ pub fn take_slot(
         let index = forwarder_common::hash::slot(candidate, slots);
         let slot = maps::nat_slot(index).ok_or(DropReason::MapInconsistent)?;
         let old = claim_of(slot);
-        if !old.is_free(now) && !(pressed && old.gives_way(now)) {
+        if !(old.is_free(now) || pressed && old.gives_way(now)) {
             continue;
         }
         let taken = old.taken(now);

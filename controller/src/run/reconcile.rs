@@ -27,12 +27,13 @@ impl Control {
         if let Some(change) = self.plan_maps(clock::now()).map_err(start_error)? {
             self.datapath.apply(&change)?;
         }
-        self.reconcile_host().await?;
+        // A route that cannot be (its interface is down) must not keep the engine from hearing which servers are left.
+        let host = self.reconcile_host().await;
         let sockets = self.bind_missing()?;
         self.publish(sockets).await.map_err(publish_error)?;
         self.set_targets();
         self.watch.set_addresses(self.neighbours_wanted(&self.resources));
-        Ok(())
+        host
     }
 
     /// Addresses whose neighbours the plan for `resources` needs.
