@@ -202,6 +202,12 @@ impl<'a> Draft<'a> {
             buckets: [NO_HOP; HOP_BUCKETS + 5],
         };
         let mut members = Vec::new();
+        let neighbours = self.inputs.neighbours;
+        let answers = |hop: &crate::model::NextHop| {
+            neighbours.get(&hop.address).is_some_and(|neighbour| neighbour.destination_mac.is_some())
+        };
+        // Flows for a hop that cannot be reached go to the others; where none can, to their own, which may come back.
+        let some_answer = router.next_hops.iter().any(answers);
         for hop in &router.next_hops {
             let Some(zone) = self.inputs.node.zones.iter().find(|zone| zone.zone == hop.zone) else {
                 continue;
@@ -210,7 +216,8 @@ impl<'a> Draft<'a> {
             let position = group.count as usize;
             group.hops[position] = element as u16;
             group.count += 1;
-            members.push(Member { index: position as u16, identity, weight: hop.weight.get() });
+            let weight = if some_answer && !answers(hop) { 0 } else { hop.weight.get() };
+            members.push(Member { index: position as u16, identity, weight });
         }
         for (bucket, member) in group.buckets.iter_mut().zip(Builder::new(HOP_BUCKETS).build(&members)) {
             *bucket = if member == maglev::EMPTY { NO_HOP } else { member as u8 };

@@ -515,3 +515,22 @@ fn checks() -> HealthCheck {
         unhealthy_threshold: 3,
     }
 }
+
+#[test]
+fn flows_of_a_next_hop_that_cannot_be_reached_go_to_the_others() {
+    let mut world = World::new();
+    let unreachable = |world: &mut World, addresses: &[&str]| -> BTreeSet<Option<u16>> {
+        world.unresolved = addresses.iter().map(|address| address.parse().unwrap()).collect();
+        world.apply();
+        let group = *world.maps.live().hop_group.values().next().expect("the route to tr1");
+        assert_eq!(group.count, 2, "answers of both are accepted");
+        (0..1000u64).map(|flow| group.pick(flow.wrapping_mul(0x9e37_79b9_7f4a_7c15))).collect()
+    };
+    let both = unreachable(&mut world, &[]);
+    assert_eq!(both.len(), 2);
+    let one = unreachable(&mut world, &["172.16.1.254"]);
+    assert!(one.len() == 1 && both.is_superset(&one), "{one:?}");
+    // With none left, each may be the first to come back.
+    assert_eq!(unreachable(&mut world, &["172.16.1.253", "172.16.1.254"]), both);
+    assert_eq!(unreachable(&mut world, &[]), both);
+}
