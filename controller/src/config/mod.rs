@@ -138,7 +138,7 @@ fn read<F: Decode, T>(
     resolve: impl FnOnce(F, &mut Places, &mut Report<'_>) -> Option<T>,
 ) -> (Option<Parsed<T>>, Vec<Finding>) {
     let mut report = Report::new(text, file);
-    let mut tree = match tree::parse(text) {
+    let tree = match tree::parse(text) {
         Ok(tree) => tree,
         Err(error) => {
             let at = error.location.unwrap_or(serde_saphyr::Location::UNKNOWN);
@@ -146,8 +146,11 @@ fn read<F: Decode, T>(
             return (None, report.errors);
         }
     };
+    // A text that was cut off must not remove everything.
     if tree.value == Value::Null {
-        tree.value = Value::Mapping(Vec::new());
+        let remedy = "write the whole file; to have no resources at all, write `listeners: []`";
+        report.error(tree.referenced, "", "", "the file is empty", remedy);
+        return (None, report.errors);
     }
     let mut places = Places::new(report.place(tree.referenced));
     let slot = Slot { subject: "", key: "", number: None };

@@ -72,10 +72,16 @@ impl Datapath {
     /// Counts flows in progress, at `now_secs` of the programs' clock (CLOCK_MONOTONIC). Reads 16 MB: some milliseconds.
     pub fn flows(&self, now_secs: u32) -> FlowCounts {
         let mut counts = FlowCounts::default();
+        let servers = &self.state.live().server;
         for index in 0..limits::NAT_SLOTS {
             let claim = Claim::from_bits(self.maps.nat_slots.claim(index).load(Ordering::Relaxed));
             if claim.is_live() && !claim.is_closed() && !claim.is_free(now_secs) {
-                *counts.by_server.entry(self.maps.nat_slots.slot(index).server).or_default() += 1;
+                let slot = self.maps.nat_slots.slot(index);
+                // A flow of whoever held the server's index before is not the present holder's.
+                if servers.get(&slot.server).is_some_and(|server| server.generation == slot.server_generation)
+                {
+                    *counts.by_server.entry(slot.server).or_default() += 1;
+                }
             }
         }
         counts

@@ -178,7 +178,7 @@ fn names_the_type_it_expected() {
 #[test]
 fn lists_what_is_missing() {
     assert_eq!(
-        sentences(parse_node("", "n.yaml").unwrap_err().findings()),
+        sentences(parse_node("{}", "n.yaml").unwrap_err().findings()),
         [
             "`name` is missing; give it a name: `name: ...`",
             "`zones` is missing; list the zones this node serves, at least one",
@@ -211,8 +211,14 @@ fn keeps_messages_short_in_a_file_of_one_endless_line() {
 }
 
 #[test]
-fn accepts_an_empty_resources_file_with_a_warning() {
-    let parsed = parse_resources("# nothing yet\n", "r.yaml").unwrap();
+fn a_file_that_was_cut_off_at_its_start_does_not_remove_everything() {
+    for text in ["", "# nothing yet\n", "---\n"] {
+        assert_eq!(
+            sentences(parse_resources(text, "r.yaml").unwrap_err().findings()),
+            ["the file is empty; write the whole file; to have no resources at all, write `listeners: []`"]
+        );
+    }
+    let parsed = parse_resources("listeners: []\n", "r.yaml").unwrap();
     assert_eq!(sentences(parsed.warnings.findings()), ["no listeners: nothing is served; add `listeners`"]);
 }
 
