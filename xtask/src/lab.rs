@@ -104,10 +104,15 @@ fn describe(layout: &Layout) -> String {
   the balancer's   VIPs {VIP_A} and {VIP_B}; www.example.test leads there; nothing answers until a balancer runs on lb
   settings         {node}
                    {resources}
+  start one        cargo xtask build, then
+                   cargo xtask lab exec{option} lb $PWD/target/debug/causeway run --node {node} --resources {resources}
+  ask it           target/debug/causeway get servers --socket {socket}
+  use it           cargo xtask lab exec{option} client curl -s http://www.example.test/
   run something    cargo xtask lab exec{option} lb curl -s {ECS01_ADDRESS}
                    cargo xtask lab exec{option} tr1 curl -s {ECS02_ADDRESS}
   remove it        cargo xtask lab down{option}",
         hosts = HOSTS.join(", "),
+        socket = layout.api_socket().display(),
         node = node.display(),
         resources = resources.display(),
     )

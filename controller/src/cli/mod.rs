@@ -116,7 +116,9 @@ pub enum CliError {
 impl CliError {
     fn exit_code(&self) -> u8 {
         match self {
-            Self::Config(_) | Self::ConfigPrinted | Self::Run(RunError::Config(_)) => EXIT_CONFIG,
+            Self::Config(_)
+            | Self::ConfigPrinted
+            | Self::Run(RunError::Config(_) | RunError::StaleRevision { .. }) => EXIT_CONFIG,
             _ => EXIT_FAILURE,
         }
     }

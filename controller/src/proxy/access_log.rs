@@ -8,7 +8,7 @@ use super::stats::Stats;
 use std::fs::OpenOptions;
 use std::io::{self, Write};
 use std::net::{Ipv4Addr, SocketAddrV4};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::JoinHandle;
@@ -33,6 +33,13 @@ const QUEUE: usize = 256;
 /// The writer's thread, and what workers send their batches to.
 pub type Writer = (JoinHandle<()>, SyncSender<Vec<u8>>);
 
+fn open(path: &Path) -> io::Result<std::fs::File> {
+    OpenOptions::new().append(true).create(true).open(path).map_err(|error| {
+        let remedy = "create its directory, or change `access_log` in the node settings";
+        io::Error::new(error.kind(), format!("open access log {}: {error}; {remedy}", path.display()))
+    })
+}
+
 /// Starts the writer: its thread, and what workers send to. The thread ends when every sender is gone.
 ///
 /// Errors: the file cannot be opened for appending.
@@ -40,7 +47,7 @@ pub fn start_writer(log: &AccessLog) -> io::Result<Option<Writer>> {
     let sink: Box<dyn Write + Send> = match log {
         AccessLog::Off => return Ok(None),
         AccessLog::Stdout => Box::new(io::stdout()),
-        AccessLog::File(path) => Box::new(OpenOptions::new().append(true).create(true).open(path)?),
+        AccessLog::File(path) => Box::new(open(path)?),
     };
     let (sender, receiver) = sync_channel(QUEUE);
     let thread =

@@ -4,7 +4,7 @@ use crate::api::server::BindError as ApiError;
 use crate::config::ConfigErrors;
 use crate::datapath::DatapathError;
 use crate::host::HostError;
-use crate::store::StoreError;
+use crate::store::{Revision, StoreError};
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -15,8 +15,21 @@ pub enum RunError {
     /// A file of configuration is wrong.
     #[error("{0}")]
     Config(#[from] ConfigErrors),
+    /// What was applied last no longer fits the node's settings.
+    #[error(
+        "revision {revision}, applied last, no longer fits {node}: undo the change to the node settings, or start with \
+         `--resources FILE` to replace it\n{errors}"
+    )]
+    StaleRevision {
+        /// The revision.
+        revision: Revision,
+        /// The node file.
+        node: PathBuf,
+        /// What does not fit.
+        errors: ConfigErrors,
+    },
     /// A file cannot be read.
-    #[error("read {path}: {source}")]
+    #[error("read {path}: {source}; name another file with --node or --resources")]
     Read {
         /// The file.
         path: PathBuf,

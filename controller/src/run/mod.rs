@@ -79,6 +79,10 @@ async fn run_until_stopped(options: &RunOptions) -> Result<(), RunError> {
     if datapath.has_adopted() {
         log::info!("adopted the pinned maps of an earlier process");
     }
+    let host = Host::open()?;
+    for interface in settings.zones.iter().map(|zone| &zone.interface).chain(&settings.client_interfaces) {
+        host.interface(interface).await?;
+    }
     loosen_filters(&settings)?;
 
     let (requests, mut incoming) = mpsc::channel(16);
@@ -97,16 +101,8 @@ async fn run_until_stopped(options: &RunOptions) -> Result<(), RunError> {
     let stats = Arc::new(Stats::default());
     let log = settings.access_log.clone().map_or(AccessLog::Off, AccessLog::File);
     let engine = Engine::start(settings.workers, &log, &stats).map_err(RunError::Engine)?;
-    let mut control = Control::new(
-        node,
-        store,
-        datapath,
-        Host::open()?,
-        prober,
-        (watch, resolutions.clone()),
-        engine,
-        stats,
-    );
+    let mut control =
+        Control::new(node, store, datapath, host, prober, (watch, resolutions.clone()), engine, stats);
     start_resources(&mut control, options).await?;
 
     let mut counting = tokio::time::interval(COUNT_EVERY);
@@ -169,8 +165,21 @@ fn stop_signal(number: i32) -> Result<tokio::signal::unix::Signal, RunError> {
 /// What was applied last, then what the command line names.
 async fn start_resources(control: &mut Control, options: &RunOptions) -> Result<(), RunError> {
     if let Some((revision, text)) = control.store().latest()? {
-        control.restore(revision, &text).await?;
-        log::info!("revision {revision} is in force again");
+        match (control.restore(revision, &text).await, &options.resources) {
+            (Ok(()), _) => log::info!("revision {revision} is in force again"),
+            // The file replaces it anyway.
+            (Err(RunError::Config(errors)), Some(path)) => {
+                log::warn!(
+                    "revision {revision} no longer fits and gives way to {}:\n{errors}",
+                    path.display()
+                );
+            }
+            (Err(RunError::Config(errors)), None) => {
+                let node = options.node.clone();
+                return Err(RunError::StaleRevision { revision, node, errors });
+            }
+            (Err(error), _) => return Err(error),
+        }
     }
     if let Some(path) = &options.resources {
         let text = read(path)?;

@@ -36,7 +36,7 @@ pub(in crate::config) fn resolve_node(
             "",
             format!("nat_prefix {network}"),
             "larger than a /16",
-            "write a prefix length from 16 to 32; a /24 carries about 15 million flows",
+            "write a prefix length from 16 to 32; a /32 carries 64512 flows, a /29 all that the table holds",
         );
         None
     });

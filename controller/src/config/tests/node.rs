@@ -44,7 +44,7 @@ metrics_listen: 9180
             "workers 0: outside 1 to 1024; write a number from 1 to 1024",
             "state_dir \"var/lib\": not an absolute path; begin it with `/`",
             "nat_prefix 10.0.0.0/8: larger than a /16; write a prefix length from 16 to 32; \
-             a /24 carries about 15 million flows",
+             a /32 carries 64512 flows, a /29 all that the table holds",
             "metrics_listen 9180: expected an address and a port, found a number; write both, such as 127.0.0.1:9180",
         ]
     );
