@@ -1,6 +1,6 @@
 //! Settings of one host, apart from the resources it serves.
 
-use super::ZoneName;
+use super::{LoadBalancer, ZoneMapping, ZoneName};
 use ipnet::Ipv4Net;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
@@ -30,6 +30,18 @@ pub struct Node {
     pub bpf_dir: PathBuf,
     /// Access log file (JSON lines), if any.
     pub access_log: Option<PathBuf>,
+}
+
+impl Node {
+    /// Its feet in `zone`; `None` where it does not serve it.
+    pub fn zone(&self, zone: &ZoneName) -> Option<&NodeZone> {
+        self.zones.iter().find(|own| own.zone == *zone)
+    }
+
+    /// The zones of `balancer` that it serves.
+    pub fn zones_of<'a>(&'a self, balancer: &'a LoadBalancer) -> impl Iterator<Item = &'a ZoneMapping> {
+        balancer.zone_mappings.iter().filter(|mapping| self.zone(&mapping.zone).is_some())
+    }
 }
 
 /// A zone served by a node.

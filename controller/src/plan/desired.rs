@@ -6,8 +6,8 @@ use super::identity::identity;
 use crate::balance::maglev::{self, Builder, Member};
 use crate::health::{Moment, Standing, Status};
 use crate::model::{
-    AdmissionMode, Encapsulation, Listener, ListenerProtocol, LoadBalancer, Node, NodeZone, Resources,
-    ServerAddress, ServerGroup, ServerGroupName, TransitRouter, Vpc, ZoneMapping,
+    AdmissionMode, Encapsulation, Listener, ListenerProtocol, Node, NodeZone, Resources, ServerAddress,
+    ServerGroup, ServerGroupName, TransitRouter, Vpc,
 };
 use crate::routing::{self, Path};
 use forwarder_common::address::{Be16, Be32, Mac};
@@ -158,7 +158,8 @@ impl<'a> Draft<'a> {
                 let group = self.hop_group(vpc, route.destination, router)?;
                 let prefix = route_prefix(route.destination.prefix_len());
                 let destination = route.destination.network().into();
-                let locals = served_zones(node, balancer)
+                let locals = node
+                    .zones_of(balancer)
                     .flat_map(|zone| zone.local_addresses.iter())
                     .map(|address| Be32::from(*address));
                 let has_l4 =
@@ -169,7 +170,7 @@ impl<'a> Draft<'a> {
                     self.keys.routes.entry((prefix, RouteKey { local, destination })).or_insert(group);
                 }
             }
-            for zone in served_zones(node, balancer) {
+            for zone in node.zones_of(balancer) {
                 self.keys
                     .local_addresses
                     .extend(zone.local_addresses.iter().map(|address| Be32::from(*address)));
@@ -433,7 +434,7 @@ impl<'a> Draft<'a> {
         let slot = resources.listeners.values().filter(|l| is_l4(l) && l.server_group == *group).find_map(
             |listener| {
                 let balancer = resources.load_balancers.get(&listener.load_balancer)?;
-                served_zones(self.inputs.node, balancer).find_map(|zone| {
+                self.inputs.node.zones_of(balancer).find_map(|zone| {
                     let index = self.current.keys.vips.get(&vip_key(zone.vip, listener))?;
                     let vip = self.current.live().vip.get(index)?;
                     (vip.kind == vip::KIND_L4 && vip.identity == vip_identity(zone.vip, listener))
@@ -448,7 +449,7 @@ impl<'a> Draft<'a> {
         let resources = self.inputs.resources;
         for listener in resources.listeners.values() {
             let Some(balancer) = resources.load_balancers.get(&listener.load_balancer) else { continue };
-            for zone in served_zones(self.inputs.node, balancer) {
+            for zone in self.inputs.node.zones_of(balancer) {
                 let identity = vip_identity(zone.vip, listener);
                 let index = self.vip_indices.of(identity)?;
                 let (kind, table) = match listener.protocol {
@@ -523,10 +524,6 @@ fn members(
         *weights.entry(standing.address).or_default() += standing.table_weight(now);
     }
     weights
-}
-
-fn served_zones<'a>(node: &'a Node, balancer: &'a LoadBalancer) -> impl Iterator<Item = &'a ZoneMapping> {
-    balancer.zone_mappings.iter().filter(|mapping| node.zones.iter().any(|zone| zone.zone == mapping.zone))
 }
 
 fn served_hops<'a>(

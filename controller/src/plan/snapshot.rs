@@ -69,15 +69,9 @@ fn addresses(node: &Node, resources: &Resources, listener: &Listener) -> (Vec<Ip
     let Some(balancer) = resources.load_balancers.get(&listener.load_balancer) else {
         return Default::default();
     };
-    let served = || {
-        balancer
-            .zone_mappings
-            .iter()
-            .filter(|mapping| node.zones.iter().any(|zone| zone.zone == mapping.zone))
-    };
     (
-        served().map(|mapping| mapping.vip).collect(),
-        served().flat_map(|mapping| mapping.local_addresses.iter().copied()).collect(),
+        node.zones_of(balancer).map(|mapping| mapping.vip).collect(),
+        node.zones_of(balancer).flat_map(|mapping| mapping.local_addresses.iter().copied()).collect(),
     )
 }
 

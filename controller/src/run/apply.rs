@@ -169,10 +169,8 @@ fn addresses(node: &Node, resources: &Resources, ids: &mut Ids) -> BTreeSet<(u32
         resources.listeners.values().filter(|listener| listener.protocol == ListenerProtocol::Http)
     {
         let id = ids.listener(listener);
-        let zones =
-            resources.load_balancers.get(&listener.load_balancer).map(|balancer| &balancer.zone_mappings);
-        let served = |zone| node.zones.iter().any(|here| here.zone == zone);
-        for mapping in zones.into_iter().flatten().filter(|mapping| served(mapping.zone.clone())) {
+        let Some(balancer) = resources.load_balancers.get(&listener.load_balancer) else { continue };
+        for mapping in node.zones_of(balancer) {
             found.insert((id, SocketAddrV4::new(mapping.vip, listener.port.get())));
         }
     }

@@ -162,11 +162,7 @@ impl Control {
 fn probe_source(node: &Node, resources: &Resources, group: &ServerGroupName) -> Option<Ipv4Addr> {
     let listener = resources.listeners.values().find(|listener| listener.server_group == *group)?;
     let balancer = resources.load_balancers.get(&listener.load_balancer)?;
-    balancer
-        .zone_mappings
-        .iter()
-        .filter(|mapping| node.zones.iter().any(|zone| zone.zone == mapping.zone))
-        .find_map(|mapping| mapping.local_addresses.first().copied())
+    node.zones_of(balancer).find_map(|mapping| mapping.local_addresses.first().copied())
 }
 
 pub(super) fn start_error(error: CapacityError) -> RunError {

@@ -138,7 +138,7 @@ impl Control {
                     vswitch: mapping.vswitch.to_string(),
                     vip: mapping.vip,
                     local_addresses: mapping.local_addresses.clone(),
-                    served_here: node.zones.iter().any(|zone| zone.zone == mapping.zone),
+                    served_here: node.zone(&mapping.zone).is_some(),
                 })
                 .collect(),
             listeners: self
