@@ -13,6 +13,7 @@ fn remote(server: &str) -> Vec<String> {
     }
 }
 
+// Holds SG-50, SG-51, SG-56
 #[test]
 fn refuses_a_remote_server_without_remote_ip() {
     assert_eq!(
@@ -26,6 +27,7 @@ fn refuses_a_remote_server_without_remote_ip() {
     assert_eq!(remote("{address: 172.16.7.5, port: 80, remote_ip: true}"), [""; 0], "SG-56");
 }
 
+// Holds SG-41
 #[test]
 fn refuses_a_public_address() {
     assert_eq!(
@@ -38,6 +40,7 @@ fn refuses_a_public_address() {
     );
 }
 
+// Holds SG-52
 #[test]
 fn holds_remote_servers_to_the_four_ranges() {
     for inside in [
@@ -76,6 +79,7 @@ fn holds_remote_servers_to_the_four_ranges() {
     }
 }
 
+// Holds SG-53
 #[test]
 fn warns_of_a_remote_server_without_a_route() {
     let route = "    routes:\n      - {destination: 192.168.0.0/16, transit_router: tr-chengdu}\n";
@@ -89,6 +93,7 @@ fn warns_of_a_remote_server_without_a_route() {
     );
 }
 
+// Holds SG-33, SG-34
 #[test]
 fn bounds_ports_and_weights() {
     assert_eq!(
@@ -110,6 +115,7 @@ fn bounds_ports_and_weights() {
     assert_eq!(remote("{address: 172.16.1.21, port: 65535, weight: 0}"), [""; 0]);
 }
 
+// Holds SG-38
 #[test]
 fn refuses_the_same_server_twice_in_a_group() {
     assert_eq!(
@@ -122,6 +128,7 @@ fn refuses_the_same_server_twice_in_a_group() {
     assert_eq!(remote("{address: 172.16.1.20, port: 81}"), [""; 0], "another port is another server (SG-38)");
 }
 
+// Holds SG-42
 #[test]
 fn refuses_a_server_that_is_the_balancer_itself() {
     assert_eq!(
@@ -133,6 +140,7 @@ fn refuses_a_server_that_is_the_balancer_itself() {
     );
 }
 
+// Holds SG-35
 #[test]
 fn bounds_descriptions() {
     assert_eq!(
