@@ -353,6 +353,7 @@ mod tests {
         sets
     }
 
+    // Holds SG-81
     #[test]
     fn gives_each_server_its_quota_within_two_slots() {
         let builder = Builder::new(TABLE_SLOTS);
@@ -448,6 +449,7 @@ mod tests {
         }
     }
 
+    // Holds SG-90
     #[test]
     fn servers_without_weight_take_no_slot() {
         let builder = Builder::new(251);
