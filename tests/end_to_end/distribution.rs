@@ -66,7 +66,7 @@ fn distribution_and_its_traces(lab: &Lab, variant: Variant) {
     balancer.stop();
 }
 
-// Holds SG-1, SG-81, XR-1, XR-70..XR-72, XR-74..XR-77, XR-83
+// Holds SG-1, SG-81, XR-1, XR-54, XR-70..XR-72, XR-74..XR-77, XR-83
 #[test]
 fn a_hundred_fresh_connections_alternate_between_both_regions() {
     let Some(lab) = lab("a_hundred_fresh_connections_alternate_between_both_regions", "e2edist") else {
