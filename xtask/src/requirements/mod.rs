@@ -223,7 +223,11 @@ fn summary(rows: &[Row], problems: &[String]) -> String {
     let held = rows.iter().filter(|row| !row.holders.is_empty()).count();
     let open = rows.iter().filter(|row| row.is_open()).count();
     let with_reason = rows.len() - held - open;
-    let wrong = if problems.is_empty() { String::new() } else { format!(", {} problems", problems.len()) };
+    let wrong = match problems.len() {
+        0 => String::new(),
+        1 => ", 1 problem".to_owned(),
+        count => format!(", {count} problems"),
+    };
     format!(
         "{} requirements: {held} held by tests, {with_reason} with a reason, {open} open{wrong}",
         rows.len()
@@ -273,7 +277,7 @@ mod tests {
         assert_eq!((open, problems.len()), (vec!["SG-1".into(), "SG-4".into(), "SG-5".into()], 0));
         assert_eq!(
             summary(&rows, &["x".to_owned()]),
-            "4 requirements: 0 held by tests, 1 with a reason, 3 open, 1 problems"
+            "4 requirements: 0 held by tests, 1 with a reason, 3 open, 1 problem"
         );
     }
 
