@@ -31,7 +31,7 @@ pub const TOOLS: [Package; 22] = [
         "tests: web servers that misbehave when told to",
     ),
     package("openssl", "openssl", "tests: certificates of the lab's servers"),
-    package("python3-minimal", "/usr/bin/python3", "tests: the HTTP function and the gRPC server"),
+    package("python3", "/usr/bin/python3", "tests: the HTTP function and the gRPC server"),
     package("python3-grpcio", "/usr/lib/python3/dist-packages/grpc", "tests: a real gRPC server"),
     package("tcpdump", "tcpdump", "lab: looking at packets"),
     package("bpftool", "bpftool", "lab: looking at programs and maps"),

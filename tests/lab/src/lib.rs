@@ -26,6 +26,7 @@ mod layout;
 mod namespace;
 mod options;
 mod process;
+mod program;
 mod removal;
 pub mod requirement;
 mod resolver;
@@ -40,6 +41,7 @@ pub use interrupt::on_interrupt;
 pub use layout::*;
 pub use options::{Balancers, ExtraServer, LabOptions, Offloads, ServerKind, web_servers};
 pub use process::Process;
+pub use program::{FUNCTION_PORT, FUNCTION_PREFIX, GRPC_PORT, GrpcHealth};
 pub use removal::{Removed, down};
 pub use resolver::Domain;
 pub use server::{LogLine, SERVER_PORTS, index_page};
@@ -186,6 +188,8 @@ impl Lab {
             let process = match self.kind(host) {
                 None => server::start(&self.layout, host, ipv6),
                 Some(ServerKind::Web) => web::start(&self.layout, host, ipv6),
+                Some(ServerKind::Grpc) => program::start_grpc(&self.layout, host),
+                Some(ServerKind::Function) => program::start_function(&self.layout, host),
             };
             servers.insert(host.to_owned(), process?);
         }
@@ -209,6 +213,14 @@ impl Lab {
         let mut behaviours = self.behaviours.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         let file = self.layout.behaviour_file(host);
         behaviours.entry(host.to_owned()).or_default().set(&file, path, behaviour)
+    }
+
+    /// From now on, and also when it is started anew, the gRPC server on `host` says this of its health.
+    pub fn set_grpc_health(&self, host: &str, health: GrpcHealth) -> Result<()> {
+        if self.kind(host) != Some(ServerKind::Grpc) {
+            bail!("lab host {host:?} has no gRPC server; make it an extra server of that kind");
+        }
+        program::set_grpc_health(&self.layout, host, health)
     }
 
     /// What the web server on `host` logged so far, oldest first.

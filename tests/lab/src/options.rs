@@ -80,12 +80,30 @@ pub struct ExtraServer {
 pub enum ServerKind {
     /// nginx, on the ports of the tutorial's servers and on [`crate::TLS_PORT`]. Obeys [`crate::Lab::set_behaviour`].
     Web,
+    /// A gRPC server on [`crate::GRPC_PORT`]: `grpc.health.v1.Health/Check`, which obeys
+    /// [`crate::Lab::set_grpc_health`], and `lab.Shop/Echo`, which answers with the message it got.
+    Grpc,
+    /// An HTTP function on [`crate::FUNCTION_PORT`], at and below [`crate::FUNCTION_PREFIX`]. It answers with what
+    /// arrived, as JSON, after `?s=` seconds, with the status of `?status=`.
+    Function,
 }
 
 impl ExtraServer {
     /// A web server at `address`.
     pub fn web(name: &str, address: Ipv4Addr) -> ExtraServer {
         ExtraServer { name: name.to_owned(), address, kind: ServerKind::Web }
+    }
+
+    /// The lab's gRPC server: `grpc` at 172.16.1.25.
+    pub fn grpc() -> ExtraServer {
+        let address = Ipv4Addr::new(172, 16, 1, 25);
+        ExtraServer { name: "grpc".to_owned(), address, kind: ServerKind::Grpc }
+    }
+
+    /// The lab's HTTP function: `fc` at 172.16.1.30.
+    pub fn function() -> ExtraServer {
+        let address = Ipv4Addr::new(172, 16, 1, 30);
+        ExtraServer { name: "fc".to_owned(), address, kind: ServerKind::Function }
     }
 
     /// Whether it stands in VSW2, zone chengdu-b; else it stands in VSW1, zone chengdu-a.

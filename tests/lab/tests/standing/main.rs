@@ -1,5 +1,6 @@
 //! The lab by itself, without a balancer: what stands, what breaks on purpose, what remains.
 
+mod program;
 mod web;
 
 use causeway_lab::{

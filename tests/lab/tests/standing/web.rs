@@ -11,6 +11,7 @@ const WRONG_ANSWER: i32 = 1;
 const CUT_SHORT: i32 = 18;
 const TIMED_OUT: i32 = 28;
 const CLOSED_EARLY: i32 = 52;
+const UNTRUSTED: i32 = 60;
 
 /// What a command of curl's on `host` printed, or its exit code.
 pub fn curl(lab: &Lab, host: &str, arguments: &[&str]) -> Result<String, i32> {
@@ -111,6 +112,24 @@ fn a_web_server_misbehaves_as_told_until_told_otherwise() {
     }
     let error = lab.set_behaviour(ECS01, Behaviour::Hang).expect_err("the tutorial's servers are plain");
     assert!(error.to_string().contains("ecs01"), "{error}");
+}
+
+#[test]
+fn a_web_server_speaks_tls_with_a_certificate_of_its_own_making() {
+    if !requirement::root("a_web_server_speaks_tls_with_a_certificate_of_its_own_making") {
+        return;
+    }
+    let lab = Lab::up(LabOptions { extra_servers: web_servers(1, 0), ..small("labtls") }).expect("lab up");
+    let url = "https://172.16.1.41/";
+    assert_eq!(get(&lab, url), Err(UNTRUSTED));
+    assert_eq!(curl(&lab, LB, &["-k", "--http1.1", url]).expect("it answers"), index_page("ecs11"));
+    let [certificate, _] = lab.layout().certificate().map(|file| file.display().to_string());
+    let by_name = ["--cacert", &certificate, "--resolve", "www.example.test:443:172.16.1.41"];
+    let page = curl(&lab, LB, &[&by_name[..], &["https://www.example.test/"]].concat()).expect("trusted");
+    assert_eq!(page, index_page("ecs11"));
+    lab.set_behaviour("ecs11", Behaviour::Status(404)).expect("set");
+    let arguments = ["-k", "-o", "/dev/null", "-w", "%{http_code}", url];
+    assert_eq!(curl(&lab, LB, &arguments), Ok("404".into()));
 }
 
 #[test]
