@@ -153,7 +153,7 @@ impl<'lab> Balancer<'lab> {
     pub fn server(&self, group: &str, address: Ipv4Addr) -> ServerView {
         let servers = self.servers();
         let found =
-            servers.iter().find(|server| server.group == group && *server.address.ip() == address).cloned();
+            servers.iter().find(|server| server.group == group && server.address.ip() == address).cloned();
         found.unwrap_or_else(|| panic!("no {address} of {group} among {servers:?}"))
     }
 

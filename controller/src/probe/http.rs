@@ -15,7 +15,8 @@ const BODY_BYTES_MAX: u64 = 8 * 1024;
 /// # Panics
 /// When the target's check is not HTTP.
 pub async fn probe(target: &Target) -> Outcome {
-    let HealthCheckProtocol::Http { method, path, host, version, codes } = &target.check.protocol else {
+    let HealthCheckProtocol::Http { method, path, host, version, codes, tls: _ } = &target.check.protocol
+    else {
         panic!("an HTTP probe of a target whose check is {:?}", target.check.protocol);
     };
     let deadline = Instant::now() + target.check.timeout;
@@ -117,6 +118,7 @@ mod tests {
 
     fn http(method: HealthCheckMethod, codes: &[u8]) -> HealthCheckProtocol {
         HealthCheckProtocol::Http {
+            tls: false,
             method,
             path: "/health?x=1".into(),
             host: None,

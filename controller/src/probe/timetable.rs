@@ -98,8 +98,7 @@ mod tests {
     use super::*;
     use crate::health::{Failure, FailureReason, GroupHealth, Outcome, Status};
     use crate::model::{
-        GroupProtocol, HealthCheck, HealthCheckProtocol, Scheduler, Server, ServerAddress, ServerGroup,
-        ServerGroupName, ServerGroupType, VpcName, Weight,
+        HealthCheck, HealthCheckProtocol, Server, ServerAddress, ServerGroup, VpcName, Weight,
     };
 
     const INTERVAL: Duration = Duration::from_secs(2);
@@ -188,21 +187,9 @@ mod tests {
     /// and how long until healthy after it works again.
     fn detection(breaks: Moment, takes: Duration) -> (Duration, Duration) {
         let group = ServerGroup {
-            name: ServerGroupName::new("web"),
-            group_type: ServerGroupType::Ip,
-            vpc: VpcName::new("vpc1"),
-            protocol: GroupProtocol::Http,
-            scheduler: Scheduler::Wrr,
             health_check: Some(check()),
-            slow_start: None,
-            connection_drain: None,
-            upstream_keepalive: true,
-            servers: vec![Server {
-                address: target(1).server,
-                weight: Weight::MAX,
-                remote_ip: false,
-                description: None,
-            }],
+            servers: vec![Server::new(target(1).server, Weight::MAX)],
+            ..ServerGroup::new("web", &VpcName::new("vpc1"))
         };
         let mut health = GroupHealth::new(&group, ms(0)).0;
         let mut timetable = Timetable::default();

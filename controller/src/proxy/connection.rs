@@ -15,7 +15,7 @@ use super::worker::{Slot, Worker};
 use std::cell::Cell;
 use std::future::{Future, poll_fn};
 use std::io::{self, IoSlice};
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::{IpAddr, SocketAddr};
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -45,9 +45,9 @@ pub struct Connection {
     pub(super) worker: Rc<Worker>,
     slot: Rc<Slot>,
     pub(super) client: TcpStream,
-    peer: SocketAddrV4,
+    peer: SocketAddr,
     peer_text: Vec<u8>,
-    vip: SocketAddrV4,
+    vip: SocketAddr,
     counters: Arc<ListenerColumn>,
     pub(super) timer: Timer,
 }
@@ -98,18 +98,12 @@ impl Drop for ActiveRequest<'_> {
 }
 
 /// Serves `client` until either side is done with the connection.
-pub async fn serve(
-    worker: Rc<Worker>,
-    slot: Rc<Slot>,
-    client: TcpStream,
-    peer: SocketAddrV4,
-    vip: SocketAddrV4,
-) {
+pub async fn serve(worker: Rc<Worker>, slot: Rc<Slot>, client: TcpStream, peer: SocketAddr, vip: SocketAddr) {
     // A connection accepted while its address was leaving the listener is counted nowhere.
     let counters = slot.target().counters_of(vip).cloned().unwrap_or_default();
     let _open = OpenConnection::new(counters.clone());
     let mut peer_text = Vec::with_capacity(15);
-    push_address(&mut peer_text, *peer.ip());
+    push_address(&mut peer_text, peer.ip());
     let connection = Connection { worker, slot, client, peer, peer_text, vip, counters, timer: Timer::new() };
     let next = connection.run().await;
     match next {
@@ -358,7 +352,7 @@ impl Connection {
         &self,
         target: &Target,
         server: &Server,
-    ) -> Result<(TcpStream, Option<Ipv4Addr>), Failure> {
+    ) -> Result<(TcpStream, Option<IpAddr>), Failure> {
         let local = target.next_local(server);
         self.timer.set_after(CONNECT_NS.min(target.request_ns));
         let mut connecting = pin!(upstream::connect(local, server.address, self.worker.descriptors.servers));

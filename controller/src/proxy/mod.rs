@@ -55,7 +55,7 @@ use crate::snapshot::DecodeError;
 use descriptors::Descriptors;
 use std::future::Future;
 use std::io;
-use std::net::{SocketAddrV4, TcpListener};
+use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -83,7 +83,7 @@ pub enum PublishError {
         /// Its name.
         listener: String,
         /// The address.
-        address: SocketAddrV4,
+        address: SocketAddr,
     },
     /// A socket cannot be shared with or registered by a worker.
     #[error("socket of listener number {listener}: {error}")]

@@ -4,7 +4,7 @@
 //! contended cache lines. Workers look their columns up when a snapshot is taken into force, never per request.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddrV4;
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -96,7 +96,7 @@ type Columns<K, T> = Mutex<BTreeMap<K, Vec<Arc<T>>>>;
 #[derive(Debug, Default)]
 pub struct Stats {
     servers: Columns<u32, ServerColumn>,
-    listeners: Columns<(u32, SocketAddrV4), ListenerColumn>,
+    listeners: Columns<(u32, SocketAddr), ListenerColumn>,
     log_lines_dropped: AtomicU64,
 }
 
@@ -137,7 +137,7 @@ impl Stats {
     }
 
     /// Totals of every listener that ever was in a snapshot, by id and VIP.
-    pub fn listeners(&self) -> BTreeMap<(u32, SocketAddrV4), ListenerTotals> {
+    pub fn listeners(&self) -> BTreeMap<(u32, SocketAddr), ListenerTotals> {
         totals(&self.listeners, |columns| {
             let sum = |counter: fn(&ListenerColumn) -> &Counter| total(columns, counter);
             ListenerTotals {
@@ -164,7 +164,7 @@ impl Stats {
         add_column(&self.servers, id)
     }
 
-    pub(super) fn listener_column(&self, id: u32, vip: SocketAddrV4) -> Arc<ListenerColumn> {
+    pub(super) fn listener_column(&self, id: u32, vip: SocketAddr) -> Arc<ListenerColumn> {
         add_column(&self.listeners, (id, vip))
     }
 }

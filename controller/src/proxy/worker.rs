@@ -12,7 +12,7 @@ use super::target::{Columns, Target};
 use crate::snapshot::Snapshot;
 use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, HashSet};
-use std::net::{SocketAddr, SocketAddrV4};
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
@@ -47,7 +47,7 @@ pub struct Slot {
     target: RefCell<Rc<Target>>,
     closing: Cell<bool>,
     /// Addresses this worker has a socket for.
-    bound: RefCell<HashSet<SocketAddrV4>>,
+    bound: RefCell<HashSet<SocketAddr>>,
 }
 
 impl Slot {
@@ -193,12 +193,10 @@ impl Worker {
         sockets: Vec<(u32, std::net::TcpListener)>,
     ) -> Result<u64, PublishError> {
         let (sequence, snapshot) = Snapshot::decode(bytes)?;
-        let mut fresh: HashMap<u32, Vec<(SocketAddrV4, TcpListener)>> = HashMap::new();
+        let mut fresh: HashMap<u32, Vec<(SocketAddr, TcpListener)>> = HashMap::new();
         for (id, socket) in sockets {
-            let listen = |socket: std::net::TcpListener| match socket.local_addr()? {
-                SocketAddr::V4(address) => Ok((address, TcpListener::new(socket)?)),
-                SocketAddr::V6(_) => Err(std::io::ErrorKind::Unsupported.into()),
-            };
+            let listen =
+                |socket: std::net::TcpListener| Ok((socket.local_addr()?, TcpListener::new(socket)?));
             let socket = listen(socket).map_err(|error| PublishError::Socket { listener: id, error })?;
             fresh.entry(id).or_default().push(socket);
         }

@@ -20,7 +20,7 @@ use crate::routing::{self, Path};
 use forwarder_common::counters::HopCounters;
 use forwarder_common::vip::VipKey;
 use std::collections::BTreeMap;
-use std::net::SocketAddrV4;
+use std::net::SocketAddr;
 
 /// Every counter, read at one moment.
 struct Readings {
@@ -182,11 +182,10 @@ impl Control {
     ) -> ServerView {
         let configured: Option<&Server> =
             group.servers.iter().find(|server| server.address == standing.address);
-        let vpc = self.resources.vpcs.get(&group.vpc);
         let is_l4 = group.protocol == crate::model::GroupProtocol::Tcp;
         ServerView {
             group: group.name.to_string(),
-            address: SocketAddrV4::new(standing.address.ip, standing.address.port.get()),
+            address: standing.address.into(),
             weight: standing.weight.get(),
             effective_weight: f64::from(weight_in_force(standing, is_l4, now)) / f64::from(ONE),
             health: health(standing.status),
@@ -200,11 +199,13 @@ impl Control {
             in_slow_start: standing.ramp.is_some(),
             is_draining: !standing.drains.is_empty(),
             counters,
-            zone: vpc
-                .and_then(|vpc| vpc.vswitch_of(standing.address.ip))
+            zone: group
+                .vpc
+                .as_ref()
+                .and_then(|vpc| self.resources.vpcs.get(vpc)?.vswitch_of(standing.address.ip))
                 .map(|vswitch| vswitch.zone.to_string()),
             remote_ip: configured.is_some_and(|server| server.remote_ip),
-            path: match routing::resolve(&self.resources, &group.vpc, standing.address.ip) {
+            path: match routing::resolve(&self.resources, group.vpc.as_ref(), standing.address.ip) {
                 Path::Local => PathView::Local,
                 Path::Via { transit_router, .. } => {
                     PathView::TransitRouter { name: transit_router.name.to_string() }
@@ -322,17 +323,14 @@ impl Control {
         let mut metrics = Vec::new();
         let listeners: Vec<_> = self.resources.listeners.values().cloned().collect();
         for listener in listeners {
-            let id = self.ids.listener(&listener);
             for (&VipKey { address, port, .. }, index) in &self.datapath.state().keys.vips {
                 let Some(balancer) = self.resources.load_balancers.get(&listener.load_balancer) else {
                     continue;
                 };
-                let is_its = port.get() == listener.port.get()
-                    && balancer.zone_mappings.iter().any(|mapping| mapping.vip == address.address());
-                if !is_its {
-                    continue;
-                }
-                let vip = SocketAddrV4::new(address.address(), port.get());
+                let mapping = balancer.zone_mappings.iter().find(|mapping| mapping.vip == address.address());
+                let Some(mapping) = mapping.filter(|_| port.get() == listener.port.get()) else { continue };
+                let id = self.ids.listener(&listener, &mapping.zone);
+                let vip = SocketAddr::new(address.address().into(), port.get());
                 let totals = l7.get(&(id, vip)).copied().unwrap_or_default();
                 let l4 = readings.datapath.vips.get(index).copied().unwrap_or_default();
                 let is_l4 = listener.protocol == ListenerProtocol::Tcp;
@@ -357,6 +355,8 @@ impl Control {
 fn protocol(protocol: ListenerProtocol) -> &'static str {
     match protocol {
         ListenerProtocol::Http => "HTTP",
+        ListenerProtocol::Https => "HTTPS",
+        ListenerProtocol::Quic => "QUIC",
         ListenerProtocol::Tcp => "TCP",
     }
 }

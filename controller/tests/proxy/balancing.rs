@@ -2,7 +2,6 @@
 
 use crate::harness::{Balancer, Server, header};
 use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
 
 const GET: &str = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
 
@@ -142,7 +141,7 @@ fn connects_from_each_local_address_in_turn_and_names_the_client() {
     let balancer = Balancer::with(&[server.address], 1, |snapshot| {
         snapshot.groups[0].keepalive = false;
         snapshot.listeners[0].local_addresses =
-            vec![Ipv4Addr::new(127, 0, 0, 2), Ipv4Addr::new(127, 0, 0, 3)];
+            ["127.0.0.2", "127.0.0.3"].map(|local| local.parse().unwrap()).to_vec();
     });
     for _ in 0..4 {
         balancer.get("/");

@@ -3,7 +3,7 @@
 use crate::harness::{Balancer, PATIENCE, Server, block_on};
 use controller::proxy::{PublishError, bind_listeners};
 use controller::snapshot::ServerSnapshot;
-use std::net::{SocketAddr, TcpStream};
+use std::net::TcpStream;
 use std::sync::Mutex;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
@@ -101,7 +101,7 @@ fn addresses_come_and_go_with_snapshots() {
     let server = Server::named("x");
     let mut balancer = Balancer::with(&[server.address], 2, |_| {});
     let sockets = bind_listeners(&["127.0.0.2:0".parse().unwrap()]).unwrap();
-    let SocketAddr::V4(second) = sockets[0].local_addr().unwrap() else { unreachable!() };
+    let second = sockets[0].local_addr().unwrap();
     let first = balancer.address;
     balancer.snapshot.listeners[0].addresses.push(second);
     balancer.publish_with(sockets.into_iter().map(|socket| (1, socket)).collect()).unwrap();

@@ -3,7 +3,7 @@
 use super::{Checks, Spot};
 use crate::model::Resources;
 use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 
 /// Uses of addresses by balancers and routers, in the order of the model.
 pub(super) fn addresses_in_use(resources: &Resources) -> Vec<(Ipv4Addr, Spot, String)> {
@@ -44,10 +44,10 @@ pub(super) fn check_addresses(resources: &Resources, checks: &mut Checks<'_>) {
         first_use.insert(address, words);
     }
     // A server that is one of our own addresses is a forwarding loop (SG-42); a tunnel endpoint may be one.
-    let of_balancers: BTreeMap<Ipv4Addr, &String> = first_use
+    let of_balancers: BTreeMap<IpAddr, &String> = first_use
         .iter()
         .filter(|(_, words)| words.contains("load balancer"))
-        .map(|(address, words)| (*address, words))
+        .map(|(address, words)| (IpAddr::from(*address), words))
         .collect();
     for group in resources.server_groups.values() {
         for server in &group.servers {

@@ -190,13 +190,15 @@ fn check_route(vpc: &Vpc, route: &Route, resources: &Resources, checks: &mut Che
 fn check_remote_servers(resources: &Resources, checks: &mut Checks<'_>) {
     for group in resources.server_groups.values() {
         for server in group.servers.iter().filter(|server| server.remote_ip) {
-            let path = routing::resolve(resources, &group.vpc, server.address.ip);
-            if path == Path::None && resources.vpcs.contains_key(&group.vpc) {
+            let Some(vpc) = group.vpc.as_ref().filter(|vpc| resources.vpcs.contains_key(vpc)) else {
+                continue;
+            };
+            if routing::resolve(resources, Some(vpc), server.address.ip) == Path::None {
                 checks.warning(
                     &Spot::Server(group.name.clone(), server.address),
                     format!("address {}", server.address.ip),
-                    format!("VPC \"{}\" has no route to it", group.vpc),
-                    format!("add a route for it to VPC \"{}\"", group.vpc),
+                    format!("VPC \"{vpc}\" has no route to it"),
+                    format!("add a route for it to VPC \"{vpc}\""),
                 );
             }
         }

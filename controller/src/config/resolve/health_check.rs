@@ -139,7 +139,7 @@ fn resolve_protocol(
     let (method, version, path, host, codes) = (method?, version?, path?, host?, codes?);
     let path = path.unwrap_or_else(|| "/".to_owned());
     Some(match is_http? {
-        true => HealthCheckProtocol::Http { method, path, host, version, codes },
+        true => HealthCheckProtocol::Http { tls: false, method, path, host, version, codes },
         false => HealthCheckProtocol::Tcp,
     })
 }

@@ -4,8 +4,8 @@ use super::{Checks, Declared, Places, Spot};
 use crate::config::decode::{Field, Report};
 use crate::config::file::ListenerEntry;
 use crate::model::{
-    Edition, GroupProtocol, Listener, ListenerName, ListenerProtocol, ListenerTimeouts, LoadBalancerName,
-    Resources, ServerGroupName,
+    Edition, Listener, ListenerName, ListenerProtocol, ListenerTimeouts, LoadBalancerName, Resources,
+    ServerGroupName,
 };
 
 pub(super) fn resolve_listener(
@@ -70,6 +70,7 @@ pub(super) fn resolve_listener(
         server_group: ServerGroupName::new(server_group?),
         timeouts: ListenerTimeouts { idle: idle?, request: request? },
         x_forwarded_for,
+        trusted_proxies: None,
     })
 }
 
@@ -103,10 +104,10 @@ fn check_group(listener: &Listener, resources: &Resources, checks: &mut Checks<'
     let Some(group) = resources.server_groups.get(&listener.server_group) else { return };
     let spot = Spot::ListenerGroup(listener.name.clone());
     let value = format!("server group \"{}\"", group.name);
-    let mismatch = match (listener.protocol, group.protocol) {
-        (ListenerProtocol::Http, GroupProtocol::Http) | (ListenerProtocol::Tcp, GroupProtocol::Tcp) => None,
-        (ListenerProtocol::Http, GroupProtocol::Tcp) => Some(("TCP", "HTTP")),
-        (ListenerProtocol::Tcp, GroupProtocol::Http) => Some(("HTTP", "TCP")),
+    let mismatch = match (listener.protocol.is_l4(), group.is_l4()) {
+        (false, true) => Some(("TCP", "HTTP")),
+        (true, false) => Some(("HTTP", "TCP")),
+        _ => None,
     };
     if let Some((of_group, of_listener)) = mismatch {
         checks.error(
@@ -117,13 +118,13 @@ fn check_group(listener: &Listener, resources: &Resources, checks: &mut Checks<'
         );
     }
     let Some(load_balancer) = resources.load_balancers.get(&listener.load_balancer) else { return };
-    if load_balancer.vpc != group.vpc {
+    if let Some(vpc) = group.vpc.as_ref().filter(|vpc| **vpc != load_balancer.vpc) {
         checks.error(
             &spot,
             value.clone(),
             format!(
                 "it belongs to VPC \"{}\", load balancer \"{}\" to VPC \"{}\"",
-                group.vpc, load_balancer.name, load_balancer.vpc
+                vpc, load_balancer.name, load_balancer.vpc
             ),
             "use a group of the load balancer's VPC; servers elsewhere join it with `remote_ip: true`",
         );

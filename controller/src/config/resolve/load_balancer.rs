@@ -190,6 +190,8 @@ fn resolve_zone(
         zone,
         vswitch: VswitchName::new(vswitch?),
         vip: vip.value,
+        ipv6_vip: None,
+        ipv6_local_addresses: Vec::new(),
         local_addresses: local_addresses.into_iter().map(|address| address.value).collect(),
     })
 }

@@ -70,6 +70,7 @@ pub(in crate::config) fn resolve_node(
         metrics_listen: file.metrics_listen.good().map(|address| address.value),
         bpf_dir: bpf_dir?,
         access_log,
+        quotas: crate::model::Quotas::default(),
     })
 }
 

@@ -48,8 +48,8 @@ pub(super) fn resolve_server_group(
         head,
         "scheduler",
         &entry.scheduler,
-        Scheduler::Wrr,
-        &[("Wrr", Scheduler::Wrr)],
+        (),
+        &[("Wrr", ())],
         &[
             ("Wlc", "weighted least connections is not supported yet"),
             ("Sch", "consistent hashing is not supported yet"),
@@ -101,13 +101,21 @@ pub(super) fn resolve_server_group(
     Some(ServerGroup {
         name: name?,
         group_type: group_type?,
-        vpc: VpcName::new(vpc?),
+        vpc: Some(VpcName::new(vpc?)),
         protocol: protocol?,
-        scheduler: scheduler?,
+        scheduler: scheduler.map(|()| Scheduler::Wrr)?,
         health_check: health_check?,
         slow_start: slow_start?,
         connection_drain: connection_drain?,
         upstream_keepalive,
+        sticky_session: None,
+        cross_zone: true,
+        ipv6: false,
+        tls_verification: None,
+        service_name: None,
+        ip_version_affinity_mode: None,
+        resource_group: None,
+        tags: Default::default(),
         servers: resolved,
     })
 }
@@ -198,7 +206,15 @@ fn resolve_server(
             "write `remote_ip: true` for a server in another network",
         );
     }
-    Some(Server { address: ServerAddress { ip, port: port? }, weight: weight?, remote_ip, description })
+    Some(Server {
+        id: crate::model::ServerId::Ip,
+        address: ServerAddress { ip: ip.into(), port: port? },
+        weight: weight?,
+        remote_ip,
+        zone: None,
+        description,
+        trigger: None,
+    })
 }
 
 /// SG-35.

@@ -39,7 +39,9 @@ fn check_nat_prefix(node: &Node, resources: &Resources, checks: &mut Checks<'_>)
         clash(format!("{}, the tunnel address of zone {}", zone.tunnel_address, zone.zone));
     }
     for group in resources.server_groups.values() {
-        for server in group.servers.iter().filter(|server| prefix.contains(&server.address.ip)) {
+        for server in
+            group.servers.iter().filter(|server| ipnet::IpNet::from(prefix).contains(&server.address.ip))
+        {
             clash(format!("{}, a server of group \"{}\"", server.address, group.name));
         }
     }

@@ -35,7 +35,7 @@ pub(super) fn resolve_vpc(
             places.set(spot, report.place(destination.at), &entry.head.subject);
         }
     }
-    Some(Vpc { name: name?, region: region?, cidr: cidr?, vswitches, routes })
+    Some(Vpc { name: name?, region: region?, cidr: cidr?, ipv6_cidr: None, vswitches, routes })
 }
 
 fn resolve_vswitches(
@@ -83,7 +83,7 @@ fn resolve_vswitch(
             "choose CIDRs without common addresses",
         );
     }
-    Some(Vswitch { name: name?, zone: zone?, cidr })
+    Some(Vswitch { name: name?, zone: zone?, cidr, ipv6_cidr: None })
 }
 
 fn resolve_route(

@@ -1,11 +1,9 @@
 use super::*;
 use crate::health::machine::{DrainCause, DrainEnd};
 use crate::health::{FailureReason, MemberId};
-use crate::model::{
-    ConnectionDrain, GroupProtocol, HealthCheckProtocol, Scheduler, Server, ServerGroupName, ServerGroupType,
-    VpcName,
-};
+use crate::model::{ConnectionDrain, HealthCheckProtocol, Server, VpcName};
 use std::collections::BTreeSet;
+use std::net::IpAddr;
 use std::num::NonZeroU16;
 
 const RAMP: Duration = Duration::from_secs(30);
@@ -36,24 +34,11 @@ fn check() -> HealthCheck {
 /// A group of servers (last byte of the address, weight) with everything on.
 fn config(servers: &[(u8, u32)]) -> ServerGroup {
     ServerGroup {
-        name: ServerGroupName::new("web"),
-        group_type: ServerGroupType::Ip,
-        vpc: VpcName::new("vpc1"),
-        protocol: GroupProtocol::Http,
-        scheduler: Scheduler::Wrr,
         health_check: Some(check()),
         slow_start: Some(SlowStart { duration: RAMP }),
         connection_drain: Some(ConnectionDrain { timeout: Duration::from_secs(15) }),
-        upstream_keepalive: true,
-        servers: servers
-            .iter()
-            .map(|(last, w)| Server {
-                address: address(*last),
-                weight: weight(*w),
-                remote_ip: false,
-                description: None,
-            })
-            .collect(),
+        servers: servers.iter().map(|(last, w)| Server::new(address(*last), weight(*w))).collect(),
+        ..ServerGroup::new("web", &VpcName::new("vpc1"))
     }
 }
 
@@ -81,11 +66,16 @@ fn fail(health: &mut GroupHealth, server: u8, now: u64) {
     }
 }
 
+fn last_byte(address: ServerAddress) -> u8 {
+    let IpAddr::V4(ip) = address.ip else { unreachable!("these tests have IPv4 servers") };
+    ip.octets()[3]
+}
+
 /// Each server as its last byte and: `+` receives, `^` ramps, `d` drains, `-` nothing of these; then the status.
 fn picture(health: &GroupHealth) -> String {
     let mut words = Vec::new();
     for standing in health.standings() {
-        let mut word = format!("{}", standing.address.ip.octets()[3]);
+        let mut word = format!("{}", last_byte(standing.address));
         let marks = [
             (standing.receives_new, '+'),
             (standing.ramp.is_some(), '^'),
