@@ -25,10 +25,9 @@ impl Failure {
         let skipped = count.saturating_sub(TAIL);
         let _ = write!(text, "\nthe last {} of {count} steps:\n", count - skipped);
         tell(&mut text, &self.settings, &self.steps, skipped);
-        let (steps, difference) = self.shortened();
-        let _ =
-            write!(text, "\n{} steps suffice for: {difference}\n  begin: {}\n", steps.len(), self.settings);
-        tell(&mut text, &self.settings, &steps, 0);
+        let Shortened { settings, steps, difference } = self.shortened();
+        let _ = write!(text, "\n{} steps suffice for: {difference}\n  begin: {settings}\n", steps.len());
+        tell(&mut text, &settings, &steps, 0);
         let _ = write!(
             text,
             "\nrun it again: cargo xtask test simulation --seed {} --steps {count}\n",
@@ -37,32 +36,79 @@ impl Failure {
         text
     }
 
-    /// The history without what can be left out: ever smaller pieces, as long as some difference in the same thing
-    /// remains.
-    fn shortened(&self) -> (Vec<Step>, Difference) {
-        let mut steps = self.steps.clone();
-        let mut difference = self.difference.clone();
-        let mut piece = steps.len().div_ceil(2);
+    /// The history without what can be left out, as long as a difference of the same kind remains: pieces of it, ever
+    /// smaller ones; then single changes of configurations, and servers and settings it begins with.
+    fn shortened(&self) -> Shortened {
+        let mut best = Shortened {
+            settings: self.settings.clone(),
+            steps: self.steps.clone(),
+            difference: self.difference.clone(),
+        };
+        let mut piece = best.steps.len().div_ceil(2);
         while piece > 0 {
             let mut place = 0;
-            let mut is_shorter = false;
-            while place < steps.len() {
-                let mut fewer = steps.clone();
-                fewer.drain(place..(place + piece).min(steps.len()));
-                match first_difference(&self.settings, &fewer) {
-                    Some((end, found)) if kind(&found) == kind(&self.difference) => {
-                        fewer.truncate(end);
-                        (steps, difference) = (fewer, found);
-                        is_shorter = true;
-                    }
-                    _ => place += piece,
+            while place < best.steps.len() {
+                let mut fewer = best.steps.clone();
+                fewer.drain(place..(place + piece).min(best.steps.len()));
+                if !best.improve(best.settings.clone(), fewer) {
+                    place += piece;
                 }
             }
-            if !is_shorter || piece > 1 {
-                piece /= 2;
-            }
+            piece /= 2;
         }
-        (steps, difference)
+        for place in (0..best.settings.servers.len()).rev() {
+            let mut settings = best.settings.clone();
+            settings.servers.remove(place);
+            best.improve(settings, best.steps.clone());
+        }
+        let without: [fn(&mut Settings); 3] = [
+            |settings| settings.checks = None,
+            |settings| settings.slow_start = None,
+            |settings| settings.drain = None,
+        ];
+        for without in without {
+            let mut settings = best.settings.clone();
+            without(&mut settings);
+            best.improve(settings, best.steps.clone());
+        }
+        let mut place = 0;
+        while let Some(step) = best.steps.get(place) {
+            let Step::Configure(changes) = step else {
+                place += 1;
+                continue;
+            };
+            let changes = changes.clone();
+            let is_shorter = changes.len() > 1
+                && (0..changes.len()).any(|left_out| {
+                    let (mut changes, mut steps) = (changes.clone(), best.steps.clone());
+                    changes.remove(left_out);
+                    steps[place] = Step::Configure(changes);
+                    best.improve(best.settings.clone(), steps)
+                });
+            place += usize::from(!is_shorter);
+        }
+        best
+    }
+}
+
+/// A history that shows a difference.
+struct Shortened {
+    settings: Settings,
+    steps: Vec<Step>,
+    difference: Difference,
+}
+
+impl Shortened {
+    /// Takes on a smaller history if it still shows a difference of the same kind.
+    fn improve(&mut self, settings: Settings, mut steps: Vec<Step>) -> bool {
+        match first_difference(&settings, &steps) {
+            Some((end, difference)) if kind(&difference) == kind(&self.difference) => {
+                steps.truncate(end);
+                *self = Shortened { settings, steps, difference };
+                true
+            }
+            _ => false,
+        }
     }
 }
 

@@ -14,7 +14,7 @@ use controller::model::{
 };
 use controller::plan::{self, Ids};
 use controller::snapshot::{GroupSnapshot, ServerSnapshot};
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 use tests::scenario::Scenario;
 
@@ -85,8 +85,7 @@ impl Subject {
         let group = scenario.resources.server_groups.get_mut(&name).expect("just added");
         configure(group, settings);
         let (health, notices) = GroupHealth::new(group, moment(0));
-        let snapshot =
-            GroupSnapshot { name: GROUP.into(), keepalive: true, fail_open: false, servers: Vec::new() };
+        let snapshot = GroupSnapshot::new(GROUP, Vec::new());
         let cycle = RoundRobin::new(&[]);
         let mut subject = Subject { scenario, ids: Ids::default(), health, now: 0, snapshot, cycle };
         subject.publish();
@@ -188,7 +187,7 @@ impl Subject {
 
     /// Servers that are to be probed.
     pub fn probed(&self) -> impl Iterator<Item = Address> + '_ {
-        self.health.probed_servers().map(last_byte)
+        self.health.probed_servers().map(|server| last_byte(server.ip))
     }
 
     /// Tells the workers what there is to tell.
@@ -213,7 +212,7 @@ impl Subject {
     fn seen(&self, standing: &Standing) -> Seen {
         Seen {
             id: standing.id,
-            address: last_byte(standing.address),
+            address: last_byte(standing.address.ip),
             weight: standing.weight.get(),
             receives: standing.receives_new,
             ramp: standing.ramp.map(|ramp| (nanos(ramp.start), ramp.duration.as_nanos() as Nanos)),
@@ -235,7 +234,7 @@ impl Subject {
 
 /// The address of a server in a snapshot.
 pub fn listed(server: &ServerSnapshot) -> Address {
-    server.address.ip().octets()[3]
+    last_byte(server.address.ip())
 }
 
 /// A moment as schedulers take it.
@@ -256,11 +255,8 @@ fn configure(group: &mut ServerGroup, settings: &Settings) {
         settings.slow_start.map(|duration| SlowStart { duration: Duration::from_nanos(duration) });
     group.connection_drain =
         settings.drain.map(|timeout| ConnectionDrain { timeout: Duration::from_nanos(timeout) });
-    let server = |(address, weight): &(Address, u32)| Server {
-        address: server_address(*address),
-        weight: Weight::new(*weight).expect("weights are up to 100"),
-        remote_ip: false,
-        description: None,
+    let server = |(address, weight): &(Address, u32)| {
+        Server::new(server_address(*address), Weight::new(*weight).expect("weights are up to 100"))
     };
     group.servers = settings.servers.iter().map(server).collect();
 }
@@ -305,9 +301,13 @@ fn nanos(moment: Moment) -> Nanos {
 }
 
 fn server_address(address: Address) -> ServerAddress {
-    ServerAddress { ip: Ipv4Addr::new(172, 16, 1, address), port: PORT.try_into().expect("a port is not 0") }
+    ServerAddress {
+        ip: Ipv4Addr::new(172, 16, 1, address).into(),
+        port: PORT.try_into().expect("a port is not 0"),
+    }
 }
 
-fn last_byte(address: ServerAddress) -> Address {
-    address.ip.octets()[3]
+fn last_byte(ip: IpAddr) -> Address {
+    let IpAddr::V4(ip) = ip else { panic!("{ip}: all servers here have IPv4 addresses") };
+    ip.octets()[3]
 }
