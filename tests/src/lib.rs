@@ -9,3 +9,4 @@ pub mod packet;
 pub mod random;
 pub mod requirement;
 pub mod scenario;
+pub mod usage;

@@ -189,6 +189,7 @@ impl Lab {
                 None => server::start(&self.layout, host, ipv6),
                 Some(ServerKind::Web) => web::start(&self.layout, host, ipv6),
                 Some(ServerKind::Grpc) => program::start_grpc(&self.layout, host),
+                Some(ServerKind::Crowd) => server::start_crowd(&self.layout, host),
                 Some(ServerKind::Function) => program::start_function(&self.layout, host),
             };
             servers.insert(host.to_owned(), process?);
