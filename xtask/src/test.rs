@@ -1,7 +1,7 @@
 //! `test`: every kind of test by one command, with a summary that hides nothing.
 
 use crate::command::cargo;
-use crate::{build, vm};
+use crate::{build, requirements, vm};
 use anyhow::{Context, Result, bail};
 use clap::ValueEnum;
 use std::io::{BufRead, BufReader, Read};
@@ -16,6 +16,10 @@ pub struct Arguments {
     stage: Stage,
     /// Only tests whose name contains this; with `all`, leaves out the VM.
     name: Option<String>,
+    /// Run nothing; print which tests hold each requirement, or why none does. Fails where neither is known. With
+    /// numbers (SG-81, SG-81..SG-88, SG) or `open`: those alone, with every test.
+    #[arg(long, num_args = 0.., value_name = "NUMBER", conflicts_with_all = ["stage", "name"])]
+    requirements: Option<Vec<requirements::Selection>>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -35,6 +39,9 @@ enum Stage {
 /// Runs the stages asked for, sums up, and ends with a line `N passed, N failed`. Exit code 1 on any failure; with
 /// `REQUIRE_ALL=1` also on any skip.
 pub fn run(arguments: &Arguments) -> Result<ExitCode> {
+    if let Some(selections) = &arguments.requirements {
+        return requirements::run(selections);
+    }
     let require_all = std::env::var("REQUIRE_ALL").is_ok_and(|value| value == "1");
     // The controller embeds the object, so every stage needs it.
     let object = build::ebpf()?;

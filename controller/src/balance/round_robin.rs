@@ -123,6 +123,7 @@ mod tests {
         counts
     }
 
+    // Holds SG-82
     #[test]
     fn spreads_picks_instead_of_bursting() {
         let mut cycle = RoundRobin::new(&servers(&[100, 50, 50]));
@@ -131,6 +132,7 @@ mod tests {
         assert_eq!(order(&mut cycle, 7), [0, 0, 1, 0, 2, 0, 0]);
     }
 
+    // Holds SG-81
     #[test]
     fn gives_each_server_exactly_its_weight_over_whole_cycles() {
         for weights in [&[100, 50, 50][..], &[1, 1], &[7], &[1, 100], &[3, 5, 7, 11], &[100, 99]] {
@@ -148,6 +150,7 @@ mod tests {
         assert_eq!(RoundRobin::new(&servers(&[0, 0])).pick(0, None), None);
     }
 
+    // Holds SG-90
     #[test]
     fn never_picks_weight_zero() {
         let mut cycle = RoundRobin::new(&servers(&[0, 1, 2]));
@@ -164,6 +167,7 @@ mod tests {
         assert_eq!(other_weightless.pick(0, Some(0)), Some(0));
     }
 
+    // Holds SG-133
     #[test]
     fn ramps_linearly_from_the_floor_also_at_weight_one() {
         const SECOND: u64 = 1_000_000_000;

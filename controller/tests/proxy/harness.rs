@@ -313,8 +313,8 @@ impl Server {
 /// An address nobody listens on.
 pub fn refusing() -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = listener.local_addr().unwrap();
-    address
+    
+    listener.local_addr().unwrap()
 }
 
 /// An address that leaves SYNs unanswered, as long as what is returned lives: a listener with a full queue.

@@ -25,6 +25,7 @@ fn held() -> (Server, Receiver<()>, Sender<()>) {
     (server, arrivals, release)
 }
 
+// Holds SG-154, SG-226
 #[test]
 fn a_change_leaves_requests_under_way_alone() {
     let (slow, arrivals, release) = held();
@@ -60,6 +61,7 @@ fn the_place_in_the_cycle_and_kept_connections_survive_an_unrelated_change() {
     assert_eq!((servers[&1].connections, servers[&2].connections), (1, 1));
 }
 
+// Holds SG-94, SG-226
 #[test]
 fn kept_connections_to_a_server_that_left_are_closed() {
     let (closed, seen) = channel();

@@ -15,6 +15,7 @@ fn remote(server: &str) -> Vec<String> {
     }
 }
 
+// Holds SG-51, SG-56, XR-73, XR-84
 #[test]
 fn refuses_a_remote_server_without_remote_ip() {
     assert_eq!(
@@ -26,6 +27,7 @@ fn refuses_a_remote_server_without_remote_ip() {
     assert_eq!(remote("{address: 172.16.7.5, port: 80, remote_ip: true}"), [""; 0], "SG-56");
 }
 
+// Holds SG-41, XR-3
 #[test]
 fn refuses_a_public_address() {
     assert_eq!(
@@ -38,6 +40,7 @@ fn refuses_a_public_address() {
     );
 }
 
+// Holds SG-52
 #[test]
 fn holds_remote_servers_to_the_four_ranges() {
     for inside in [
@@ -76,6 +79,7 @@ fn holds_remote_servers_to_the_four_ranges() {
     }
 }
 
+// Holds SG-53, XR-101
 #[test]
 fn warns_of_a_remote_server_without_a_route() {
     let route = "    routes:\n      - {destination: 192.168.0.0/16, transit_router: tr-chengdu}\n";
@@ -89,6 +93,7 @@ fn warns_of_a_remote_server_without_a_route() {
     );
 }
 
+// Holds SG-33, SG-34
 #[test]
 fn bounds_ports_and_weights() {
     assert_eq!(
@@ -110,6 +115,7 @@ fn bounds_ports_and_weights() {
     assert_eq!(remote("{address: 172.16.1.21, port: 65535, weight: 0}"), [""; 0]);
 }
 
+// Holds SG-38
 #[test]
 fn refuses_the_same_server_twice_in_a_group() {
     assert_eq!(
@@ -122,6 +128,7 @@ fn refuses_the_same_server_twice_in_a_group() {
     assert_eq!(remote("{address: 172.16.1.20, port: 81}"), [""; 0], "another port is another server (SG-38)");
 }
 
+// Holds SG-42, XR-63
 #[test]
 fn refuses_a_server_that_is_the_balancer_itself() {
     assert_eq!(
@@ -133,6 +140,7 @@ fn refuses_a_server_that_is_the_balancer_itself() {
     );
 }
 
+// Holds SG-35
 #[test]
 fn bounds_descriptions() {
     assert_eq!(
@@ -168,6 +176,7 @@ fn health_check(section: &str) -> Vec<String> {
     errors(&[("health_check: {protocol: TCP}", &format!("health_check: {section}"))])
 }
 
+// Holds SG-180
 #[test]
 fn bounds_every_number_of_a_health_check() {
     for (key, low, high) in [
@@ -193,6 +202,7 @@ fn bounds_every_number_of_a_health_check() {
     }
 }
 
+// Holds SG-180
 #[test]
 fn holds_health_check_paths_and_hosts_to_their_rules() {
     let path_error = |path: &str| {
@@ -216,6 +226,7 @@ fn holds_health_check_paths_and_hosts_to_their_rules() {
     )]);
 }
 
+// Holds SG-180
 #[test]
 fn refuses_codes_and_methods_outside_their_lists() {
     assert_eq!(
@@ -240,6 +251,7 @@ fn refuses_codes_and_methods_outside_their_lists() {
     );
 }
 
+// Holds SG-34, SG-100, SG-130, SG-150, SG-180
 #[test]
 fn fills_in_the_defaults_of_a_group() {
     let resources = parse_resources(RESOURCES, "r.yaml").unwrap().value;
@@ -286,6 +298,7 @@ fn warns_where_failures_go_unnoticed_or_are_noticed_late() {
     );
 }
 
+// Holds SG-130, SG-150
 #[test]
 fn bounds_slow_start_and_draining() {
     assert_eq!(
