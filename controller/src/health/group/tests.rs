@@ -225,6 +225,27 @@ fn a_raised_weight_ramps_and_a_changed_one_goes_on() {
     expect(&health, "1+Unavailable 2-Unused");
 }
 
+// Holds SG-136, SG-141
+#[test]
+fn a_raised_weight_does_not_ramp_beside_one_that_goes_to_0_at_once() {
+    for order in [[1, 2], [2, 1]] {
+        let weights = |raised, lowered| order.map(|last| (last, if last == 1 { raised } else { lowered }));
+        let mut health = new(&unchecked(&weights(0, 100)));
+        health.update(&unchecked(&weights(100, 0)), at(5));
+        let standing = health.standings().find(|standing| last_byte(standing.address) == 1).unwrap();
+        assert!(standing.receives_new && standing.ramp.is_none(), "order {order:?}: {standing:?}");
+    }
+}
+
+// Holds SG-202
+#[test]
+fn shows_those_that_left_in_the_order_in_which_they_left() {
+    let mut health = new(&config(&[(1, 100), (2, 100), (3, 100)]));
+    health.update(&config(&[(1, 100), (3, 100)]), at(1));
+    health.update(&config(&[(3, 100)]), at(1));
+    expect(&health, "3+Initial 2dRemoving 1dRemoving");
+}
+
 // Holds SG-134
 #[test]
 fn turning_slow_start_on_or_off_starts_no_ramp() {

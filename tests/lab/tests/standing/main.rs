@@ -1,5 +1,8 @@
 //! The lab by itself, without a balancer: what stands, what breaks on purpose, what remains.
 
+mod program;
+mod web;
+
 use causeway_lab::{
     CLIENT, Domain, ECS01, ECS01_ADDRESS, ECS02, ECS02_ADDRESS, ExtraServer, Fault, LB, Lab, LabOptions,
     Layout, Offloads, SW1, TR1, Variant, down, index_page, requirement,
@@ -132,7 +135,7 @@ fn a_server_refuses_while_stopped_and_keeps_what_it_was_sent() {
     if !requirement::root("a_server_refuses_while_stopped_and_keeps_what_it_was_sent") {
         return;
     }
-    let extra = ExtraServer { name: "ecs03".into(), address: Ipv4Addr::new(172, 16, 1, 21) };
+    let extra = ExtraServer::web("ecs03", Ipv4Addr::new(172, 16, 1, 21));
     let lab = Lab::up(LabOptions { extra_servers: vec![extra], ..small("labsrv") }).expect("lab up");
     let third = Ipv4Addr::new(172, 16, 1, 21);
     assert_eq!(get(&lab, LB, third).expect("ecs03 answers"), "Hello World! This is ECS03 in Chengdu.");
