@@ -14,6 +14,7 @@ use crate::model::{
     AddressType, Edition, Encapsulation, ListenerProtocol, NextHop, NodeZone, Server, ServerGroup,
     TransitRouter,
 };
+use crate::plan;
 use crate::probe::clock;
 use crate::proxy::stats::ServerTotals;
 use crate::routing::{self, Path};
@@ -28,6 +29,8 @@ struct Readings {
     servers: BTreeMap<u32, ServerTotals>,
     /// Open L4 flows by server index.
     flows: BTreeMap<u32, u64>,
+    /// Indices of a server's elements, by identity.
+    indices: BTreeMap<u64, Vec<u32>>,
     now: Moment,
 }
 
@@ -110,6 +113,7 @@ impl Control {
             datapath: self.datapath.counters().map_err(|error| error.to_string())?,
             servers: self.stats.servers(),
             flows: self.datapath.flows(seconds(now)).by_server,
+            indices: self.server_indices(),
             now,
         })
     }
@@ -161,7 +165,7 @@ impl Control {
 
     fn servers(&mut self, readings: &Readings) -> Vec<ServerView> {
         let mut views = Vec::new();
-        let standings = self.standings();
+        let standings = self.latest_standings();
         for (name, standings) in &standings {
             let Some(group) = self.resources.server_groups.get(name) else { continue };
             for standing in standings {
@@ -233,9 +237,10 @@ impl Control {
                 .saturating_sub(totals.responses.iter().sum::<u64>() + totals.active),
             ..ServerCounters::default()
         };
-        for index in self.server_indices(&group.name, standing.address) {
-            counters.active += readings.flows.get(&index).copied().unwrap_or_default();
-            if let Some(found) = readings.datapath.servers.get(&index) {
+        let identity = plan::server_identity(&group.name, standing.address);
+        for index in identity.and_then(|identity| readings.indices.get(&identity)).into_iter().flatten() {
+            counters.active += readings.flows.get(index).copied().unwrap_or_default();
+            if let Some(found) = readings.datapath.servers.get(index) {
                 counters.flows += found.flows;
                 counters.l4.packets += found.packets;
                 counters.l4.bytes += found.bytes;
