@@ -3,7 +3,7 @@
 
 use controller::proxy::{AccessLog, Engine, Stats, bind_listeners};
 use controller::snapshot::{GroupSnapshot, ListenerSnapshot, ServerSnapshot, Snapshot};
-use std::net::SocketAddrV4;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 #[tokio::main(flavor = "current_thread")]
@@ -12,7 +12,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let [listen, log, local, servers @ ..] = &arguments[..] else {
         return Err("usage: l7_engine LISTEN LOG LOCAL SERVER...".into());
     };
-    let address: SocketAddrV4 = listen.parse()?;
+    let address: SocketAddr = listen.parse()?;
     let servers = (1..)
         .zip(servers)
         .map(|(id, server)| Ok(ServerSnapshot { id, address: server.parse()?, weight: 100, ramp: None }))
@@ -26,9 +26,12 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
             idle_timeout_ms: 15_000,
             request_timeout_ms: 60_000,
             x_forwarded_for: true,
+            trusted_proxies: None,
             local_addresses: vec![local.parse()?],
         }],
-        groups: vec![GroupSnapshot { name: "bench".into(), keepalive: true, fail_open: false, servers }],
+        groups: vec![GroupSnapshot::new("bench", servers)],
+        cookie_keys: vec![],
+        cuts: vec![],
     };
     let stats = Arc::new(Stats::default());
     let engine = Engine::start(1, &AccessLog::File(log.into()), &stats)?;

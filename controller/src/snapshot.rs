@@ -5,35 +5,40 @@
 //! lean on the other's memory. Absent here: time (a ramp's start is data) and file descriptors (sockets travel apart,
 //! named by [`ListenerSnapshot::id`]).
 
+use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::{IpAddr, SocketAddr};
 
 /// First bytes of an encoded snapshot.
 const MAGIC: [u8; 4] = *b"CWSN";
 /// Raised when the meaning of the bytes changes; a worker refuses any other.
-const FORMAT: u16 = 1;
+const FORMAT: u16 = 2;
 /// Magic, format, sequence.
 const HEADER_BYTES: usize = 4 + 2 + 8;
 
 /// Everything the engine needs to serve requests.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Snapshot {
-    /// HTTP listeners, ids distinct.
+    /// HTTP listeners, one for each zone that this node serves, ids distinct.
     pub listeners: Vec<ListenerSnapshot>,
     /// Server groups; listeners name them by position.
     pub groups: Vec<GroupSnapshot>,
+    /// What sticky cookies are sealed with, the current key first; older ones still open.
+    pub cookie_keys: Vec<CookieKey>,
+    /// Requests that are to end, whether or not their server is still in a group.
+    pub cuts: Vec<Cut>,
 }
 
-/// One HTTP listener.
+/// One HTTP listener in one zone.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ListenerSnapshot {
     /// Stable for the listener's life; names its sockets and counters.
     pub id: u32,
     /// Name, for logs.
     pub name: String,
-    /// Addresses it accepts on, one per VIP.
-    pub addresses: Vec<SocketAddrV4>,
-    /// Position in [`Snapshot::groups`] of the default action's group.
+    /// Addresses it accepts on: the zone's VIP of each family.
+    pub addresses: Vec<SocketAddr>,
+    /// Position in [`Snapshot::groups`] of the default action's group, as seen from this zone.
     pub group: u32,
     /// Idle client connections are closed after this, milliseconds.
     pub idle_timeout_ms: u32,
@@ -41,21 +46,106 @@ pub struct ListenerSnapshot {
     pub request_timeout_ms: u32,
     /// Whether the peer is appended to X-Forwarded-For (LR-40).
     pub x_forwarded_for: bool,
-    /// Sources of connections to servers, not empty; used in turn.
-    pub local_addresses: Vec<Ipv4Addr>,
+    /// Proxies whose X-Forwarded-For is believed (LR-44, SG-88); `None`: the peer is the client.
+    pub trusted_proxies: Option<Vec<IpNet>>,
+    /// Sources of connections to servers; those of a server's family are used in turn. Not empty.
+    pub local_addresses: Vec<IpAddr>,
 }
 
-/// One server group, health already applied: every server listed may be picked.
+/// One server group as seen from one zone (or from all, where traffic may cross), health already applied: every server
+/// listed may be picked.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GroupSnapshot {
     /// Name, for logs.
     pub name: String,
+    /// What its servers speak.
+    pub protocol: UpstreamProtocol,
     /// Whether idle connections to servers are kept (SG-100).
     pub keepalive: bool,
     /// True while no server is healthy and traffic goes to all of them (SG-93).
     pub fail_open: bool,
+    /// How one of `servers` is picked.
+    pub scheduler: SchedulerSnapshot,
+    /// How clients stay with their server.
+    pub sticky: Option<StickySnapshot>,
+    /// The function called; then `servers` holds one entry, where it answers.
+    pub function: Option<FunctionSnapshot>,
     /// Servers that take new requests; empty means 503 (SG-94).
     pub servers: Vec<ServerSnapshot>,
+}
+
+impl GroupSnapshot {
+    /// Healthy HTTP servers taken in turn over kept connections.
+    pub fn new(name: impl Into<String>, servers: Vec<ServerSnapshot>) -> GroupSnapshot {
+        GroupSnapshot {
+            name: name.into(),
+            protocol: UpstreamProtocol::Http,
+            keepalive: true,
+            fail_open: false,
+            scheduler: SchedulerSnapshot::Wrr,
+            sticky: None,
+            function: None,
+            servers,
+        }
+    }
+}
+
+/// What servers speak.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum UpstreamProtocol {
+    /// HTTP/1.1.
+    Http,
+    /// HTTP/1.1 over TLS.
+    Https {
+        /// `None`: any certificate will do (SG-27).
+        verification: Option<VerificationSnapshot>,
+    },
+}
+
+/// How certificates of servers are verified.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VerificationSnapshot {
+    /// Certificates of the authorities trusted, PEM.
+    pub ca_certificates: String,
+    /// Name the certificate must bear; `None`: the server's address.
+    pub server_name: Option<String>,
+}
+
+/// How a server is picked; see [`crate::model::Scheduler`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum SchedulerSnapshot {
+    /// Weighted round robin.
+    Wrr,
+    /// Weighted least connections.
+    Wlc,
+    /// Consistent hash of the client's address.
+    SchSourceIp,
+    /// Consistent hash of this parameter of the URL.
+    SchUrlParameter(String),
+}
+
+/// How clients stay with their server; see [`crate::model::StickySession`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum StickySnapshot {
+    /// By our cookie.
+    Insert {
+        /// Life of a session without requests, seconds.
+        timeout_secs: u32,
+    },
+    /// By the application's cookie of this name.
+    Server {
+        /// Its name.
+        cookie: String,
+    },
+}
+
+/// A function in place of servers (SG-70); see [`crate::model::FunctionTrigger`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FunctionSnapshot {
+    /// Sent as Host.
+    pub authority: String,
+    /// Put before every request's path.
+    pub path_prefix: String,
 }
 
 /// One server that takes new requests.
@@ -64,11 +154,40 @@ pub struct ServerSnapshot {
     /// Stable for the server's life; names its counters.
     pub id: u32,
     /// Where it listens.
-    pub address: SocketAddrV4,
+    pub address: SocketAddr,
     /// Configured weight, 1 to 100.
     pub weight: u32,
     /// Set while the server is in slow start; evaluated when a server is picked.
     pub ramp: Option<Ramp>,
+}
+
+/// A key that sticky cookies are sealed with (D-15).
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CookieKey {
+    /// Names it in cookies.
+    pub id: u8,
+    /// The key.
+    pub key: [u8; 32],
+}
+
+impl std::fmt::Debug for CookieKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "CookieKey {{ id: {}, .. }}", self.id)
+    }
+}
+
+/// The end of a drain (SG-155): requests to `server` begun before `begun_before_ns` are cut at `at_ns`. A cut that is
+/// no longer listed was cancelled, unless it had come due; `server` and `begun_before_ns` name it. List it from the
+/// drain's beginning on: requests under way when a worker first sees it count as begun before, since some begin a
+/// little later on the snapshot before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Cut {
+    /// Id of the server.
+    pub server: u32,
+    /// CLOCK_MONOTONIC nanoseconds.
+    pub begun_before_ns: u64,
+    /// CLOCK_MONOTONIC nanoseconds; may be past.
+    pub at_ns: u64,
 }
 
 /// A slow start in progress.
@@ -136,12 +255,17 @@ mod tests {
                 idle_timeout_ms: 15_000,
                 request_timeout_ms: 60_000,
                 x_forwarded_for: true,
-                local_addresses: vec![Ipv4Addr::new(172, 16, 1, 11)],
+                trusted_proxies: Some(vec!["10.0.0.0/8".parse().unwrap()]),
+                local_addresses: vec!["172.16.1.11".parse().unwrap()],
             }],
             groups: vec![GroupSnapshot {
                 name: "web".into(),
+                protocol: UpstreamProtocol::Http,
                 keepalive: true,
                 fail_open: false,
+                scheduler: SchedulerSnapshot::Wrr,
+                sticky: Some(StickySnapshot::Insert { timeout_secs: 1000 }),
+                function: None,
                 servers: vec![ServerSnapshot {
                     id: 3,
                     address: "172.16.1.20:80".parse().unwrap(),
@@ -149,6 +273,8 @@ mod tests {
                     ramp: Some(Ramp { start_ns: 5, duration_ms: 30_000 }),
                 }],
             }],
+            cookie_keys: vec![CookieKey { id: 1, key: [7; 32] }],
+            cuts: vec![Cut { server: 9, begun_before_ns: 5, at_ns: 6 }],
         }
     }
 

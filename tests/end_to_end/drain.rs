@@ -20,6 +20,7 @@ fn flow_to_ecs02() -> io::Result<Connection> {
     }
 }
 
+// Holds SG-153, SG-155, SG-202, SG-226
 #[test]
 fn a_server_that_leaves_keeps_its_flows_until_the_drain_is_over() {
     let test = "a_server_that_leaves_keeps_its_flows_until_the_drain_is_over";
@@ -73,7 +74,7 @@ fn a_server_that_leaves_keeps_its_flows_until_the_drain_is_over() {
     assert!(balancer.drops("server_gone") > 0);
     balancer.wait_until("the server has left", PATIENCE, || {
         let servers = balancer.servers();
-        let is_there = servers.iter().any(|s| s.group == TCP_WEB && *s.address.ip() == ECS02_ADDRESS);
+        let is_there = servers.iter().any(|s| s.group == TCP_WEB && s.address.ip() == ECS02_ADDRESS);
         if is_there { Err(servers) } else { Ok(()) }
     });
 }

@@ -181,10 +181,8 @@ impl<'lab> Balancer<'lab> {
     /// One server of `group`.
     pub fn server(&self, group: &str, address: impl Into<IpAddr>) -> ServerView {
         let (address, servers) = (address.into(), self.servers());
-        let is_it = |server: &&ServerView| {
-            server.group == group && server.address.ip().to_string() == address.to_string()
-        };
-        let found = servers.iter().find(is_it).cloned();
+        let found =
+            servers.iter().find(|server| server.group == group && server.address.ip() == address).cloned();
         found.unwrap_or_else(|| panic!("no {address} of {group} among {servers:?}"))
     }
 

@@ -4,13 +4,13 @@ use controller::health::{MemberId, Moment, Standing, Status};
 use controller::model::{
     AddressType, AdmissionMode, ConnectionDrain, Edition, Encapsulation, GroupProtocol, IpVersion, Listener,
     ListenerName, ListenerProtocol, ListenerTimeouts, LoadBalancer, LoadBalancerName, NextHop, NextHopName,
-    Node, NodeZone, RegionName, Resources, Route, Scheduler, Server, ServerAddress, ServerGroup,
-    ServerGroupName, ServerGroupType, TransitRouter, TransitRouterName, Tunnel, Vpc, VpcName, VswitchName,
-    Weight, ZoneMapping, ZoneName,
+    Node, NodeZone, Quotas, RegionName, Resources, Route, Server, ServerAddress, ServerGroup,
+    ServerGroupName, TransitRouter, TransitRouterName, Tunnel, Vpc, VpcName, VswitchName, Weight,
+    ZoneMapping, ZoneName,
 };
 use controller::plan::{CapacityError, Inputs, MapContents, MapState, Neighbour, desired, neighbours_wanted};
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 /// What clients send to.
@@ -65,6 +65,7 @@ impl Scenario {
                 name: vpc.clone(),
                 region: region.clone(),
                 cidr: "172.16.0.0/12".parse().expect("a prefix"),
+                ipv6_cidr: None,
                 vswitches: BTreeMap::new(),
                 routes: vec![Route {
                     destination: "192.168.0.0/16".parse().expect("a prefix"),
@@ -99,6 +100,9 @@ impl Scenario {
                     vswitch: VswitchName::new("vsw-a"),
                     vip: VIP,
                     local_addresses: vec![LOCAL_ADDRESS, Ipv4Addr::new(172, 16, 1, 102)],
+
+                    ipv6_vip: None,
+                    ipv6_local_addresses: Vec::new(),
                 }],
                 back_to_origin_prefix: None,
             },
@@ -124,6 +128,7 @@ impl Scenario {
             server_group: ServerGroupName::new(group),
             timeouts: ListenerTimeouts { idle: Duration::from_secs(15), request: Duration::from_secs(60) },
             x_forwarded_for: true,
+            trusted_proxies: None,
         };
         self.resources.listeners.insert(name, listener);
         self
@@ -136,26 +141,15 @@ impl Scenario {
             .iter()
             .map(|(address, weight)| {
                 let address = server_address(address);
-                Server {
-                    address,
-                    weight: Weight::new(*weight).expect("weights go to 100"),
-                    remote_ip: address.ip.octets()[0] == 192,
-                    description: None,
-                }
+                let weight = Weight::new(*weight).expect("weights go to 100");
+                Server { remote_ip: ipv4(address)[0] == 192, ..Server::new(address, weight) }
             })
             .collect();
         self.standings.insert(name.clone(), servers.iter().map(standing).collect());
         let group = ServerGroup {
-            name: name.clone(),
-            group_type: ServerGroupType::Ip,
-            vpc: VpcName::new("vpc1"),
             protocol: GroupProtocol::Tcp,
-            scheduler: Scheduler::Wrr,
-            health_check: None,
-            slow_start: None,
-            connection_drain: None,
-            upstream_keepalive: true,
             servers,
+            ..ServerGroup::new(name.as_str(), &VpcName::new("vpc1"))
         };
         self.resources.server_groups.insert(name, group);
         self
@@ -239,19 +233,26 @@ fn node() -> Node {
         metrics_listen: None,
         bpf_dir: "/nonexistent/bpf".into(),
         access_log: None,
+        quotas: Quotas::default(),
     }
 }
 
 fn server_address(text: &str) -> ServerAddress {
-    let address: SocketAddrV4 = text.parse().unwrap_or_else(|_| panic!("{text:?} is no address:port"));
-    ServerAddress { ip: *address.ip(), port: address.port().try_into().expect("ports are not 0") }
+    text.parse().unwrap_or_else(|error| panic!("{error}"))
+}
+
+fn ipv4(address: ServerAddress) -> [u8; 4] {
+    match address.ip {
+        IpAddr::V4(ip) => ip.octets(),
+        IpAddr::V6(ip) => panic!("{ip}: these scenarios have IPv4 servers"),
+    }
 }
 
 /// A healthy server's standing.
 fn standing(server: &Server) -> Standing {
     let receives_new = server.weight > Weight::ZERO;
     Standing {
-        id: MemberId(u32::from_be_bytes(server.address.ip.octets())),
+        id: MemberId(u32::from_be_bytes(ipv4(server.address))),
         address: server.address,
         weight: server.weight,
         receives_new,

@@ -2,7 +2,7 @@
 
 use crate::store::Revision;
 use serde::{Deserialize, Serialize};
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::{Ipv4Addr, SocketAddr};
 
 /// A load balancer and where it is reached.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -72,7 +72,7 @@ pub struct ServerView {
     /// Its group.
     pub group: String,
     /// Where it listens.
-    pub address: SocketAddrV4,
+    pub address: SocketAddr,
     /// Configured weight.
     pub weight: u32,
     /// Weight in force: after slow start, health and draining.

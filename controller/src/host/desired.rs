@@ -262,6 +262,7 @@ pub(super) mod tests {
             metrics_listen: None,
             bpf_dir: "/sys/fs/bpf/causeway".into(),
             access_log: None,
+            quotas: crate::model::Quotas::default(),
         }
     }
 
@@ -271,12 +272,18 @@ pub(super) mod tests {
             vswitch: VswitchName::new(vswitch),
             vip: vip.parse().unwrap(),
             local_addresses: locals.map(|local| local.parse().unwrap()).to_vec(),
+
+            ipv6_vip: None,
+            ipv6_local_addresses: Vec::new(),
         }
     }
 
     fn vswitch(name: &str, zone: &str, cidr: &str) -> (VswitchName, Vswitch) {
         let name = VswitchName::new(name);
-        (name.clone(), Vswitch { name, zone: ZoneName::new(zone), cidr: cidr.parse().unwrap() })
+        (
+            name.clone(),
+            Vswitch { name, zone: ZoneName::new(zone), cidr: cidr.parse().unwrap(), ipv6_cidr: None },
+        )
     }
 
     fn hop(name: &str, zone: &str, address: &str, mtu: u16) -> NextHop {
@@ -295,6 +302,7 @@ pub(super) mod tests {
             name: VpcName::new("vpc1"),
             region: RegionName::new("chengdu"),
             cidr: "172.16.0.0/16".parse().unwrap(),
+            ipv6_cidr: None,
             vswitches: [vswitch("vsw1", "a", "172.16.1.0/24"), vswitch("vsw2", "b", "172.16.2.0/24")].into(),
             routes: vec![VpcRoute {
                 destination: "192.168.0.0/16".parse().unwrap(),
@@ -354,6 +362,7 @@ pub(super) mod tests {
         addresses.chain(rules).chain(routes).collect()
     }
 
+    // Holds XR-14, XR-50, XR-103
     #[test]
     fn plans_the_tutorial() {
         assert_eq!(
@@ -429,6 +438,7 @@ pub(super) mod tests {
         assert!(state.rules.iter().any(|rule| rule.source == Ipv4Addr::new(172, 16, 1, 10)));
     }
 
+    // Holds XR-106
     #[test]
     fn routes_allow_for_the_narrowest_hop_and_skip_hops_without_weight() {
         let mut resources = resources();
@@ -448,6 +458,7 @@ pub(super) mod tests {
         );
     }
 
+    // Holds XR-108
     #[test]
     fn routes_by_silent_hops_come_last_and_stay() {
         let silent = [NextHopName::new("tr1-a")].into();

@@ -1,6 +1,7 @@
 //! Listeners.
 
 use super::{ListenerName, LoadBalancerName, ServerGroupName};
+use ipnet::IpNet;
 use std::num::NonZeroU16;
 use std::time::Duration;
 
@@ -21,6 +22,9 @@ pub struct Listener {
     pub timeouts: ListenerTimeouts,
     /// Whether X-Forwarded-For is written (LR-40).
     pub x_forwarded_for: bool,
+    /// Proxies whose X-Forwarded-For is believed: the client's address is then the rightmost one there that is none of
+    /// these (LR-44, SG-88). `None`: the peer is the client.
+    pub trusted_proxies: Option<Vec<IpNet>>,
 }
 
 /// What a listener speaks.
@@ -28,8 +32,19 @@ pub struct Listener {
 pub enum ListenerProtocol {
     /// Terminated by the L7 engine.
     Http,
+    /// The same over TLS. Configuration refuses it until the engine terminates TLS.
+    Https,
+    /// HTTP/3. Configuration refuses it likewise.
+    Quic,
     /// Balanced in XDP.
     Tcp,
+}
+
+impl ListenerProtocol {
+    /// Whether it is balanced in XDP.
+    pub fn is_l4(self) -> bool {
+        self == ListenerProtocol::Tcp
+    }
 }
 
 /// Timeouts of an HTTP listener (LR-11, LR-12).

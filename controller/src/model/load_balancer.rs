@@ -2,7 +2,7 @@
 
 use super::{LoadBalancerName, VpcName, VswitchName, ZoneName};
 use ipnet::Ipv4Net;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// A load balancer: where clients reach it and which addresses it uses toward servers.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,8 +34,25 @@ pub struct ZoneMapping {
     pub vswitch: VswitchName,
     /// Address clients send to.
     pub vip: Ipv4Addr,
+    /// IPv6 address clients send to; exactly where the balancer is dual stack.
+    pub ipv6_vip: Option<Ipv6Addr>,
     /// Sources of L7 connections and probes toward servers, at least two (D-1).
     pub local_addresses: Vec<Ipv4Addr>,
+    /// The same toward IPv6 servers; empty unless the balancer is dual stack.
+    pub ipv6_local_addresses: Vec<Ipv6Addr>,
+}
+
+impl ZoneMapping {
+    /// Its VIPs.
+    pub fn vips(&self) -> impl Iterator<Item = IpAddr> + '_ {
+        std::iter::once(self.vip.into()).chain(self.ipv6_vip.map(IpAddr::from))
+    }
+
+    /// Sources toward servers of both families.
+    pub fn sources(&self) -> impl Iterator<Item = IpAddr> + '_ {
+        let v4 = self.local_addresses.iter().copied().map(IpAddr::from);
+        v4.chain(self.ipv6_local_addresses.iter().copied().map(IpAddr::from))
+    }
 }
 
 /// Edition; `StandardWithWaf` is refused in configuration (D-2).

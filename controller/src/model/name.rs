@@ -49,4 +49,6 @@ name! {
     ServerGroupName;
     /// A listener.
     ListenerName;
+    /// A health check template.
+    HealthCheckTemplateName;
 }

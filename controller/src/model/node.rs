@@ -1,6 +1,6 @@
 //! Settings of one host, apart from the resources it serves.
 
-use super::{LoadBalancer, ZoneMapping, ZoneName};
+use super::{LoadBalancer, Quotas, ZoneMapping, ZoneName};
 use ipnet::Ipv4Net;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
@@ -30,6 +30,8 @@ pub struct Node {
     pub bpf_dir: PathBuf,
     /// Access log file (JSON lines), if any.
     pub access_log: Option<PathBuf>,
+    /// How many of what resources may hold.
+    pub quotas: Quotas,
 }
 
 impl Node {

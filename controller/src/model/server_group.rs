@@ -1,7 +1,8 @@
 //! Server groups and their servers.
 
-use super::{ServerGroupName, VpcName};
-use std::net::Ipv4Addr;
+use super::{FunctionTrigger, HealthCheck, ServerGroupName, VpcName, ZoneName};
+use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::num::NonZeroU16;
 use std::time::Duration;
 
@@ -12,72 +13,195 @@ pub struct ServerGroup {
     pub name: ServerGroupName,
     /// What its servers are (SG-2).
     pub group_type: ServerGroupType,
-    /// The network it belongs to (SG-5).
-    pub vpc: VpcName,
+    /// The network it belongs to (SG-5); `None` for groups of type [`ServerGroupType::Fc`] only.
+    pub vpc: Option<VpcName>,
     /// What the servers speak (SG-20; TCP is ours, D-17).
     pub protocol: GroupProtocol,
     /// How a server is picked (SG-80).
     pub scheduler: Scheduler,
     /// `None`: checks are off and every server counts as usable (SG-190).
     pub health_check: Option<HealthCheck>,
+    /// `None`: off (SG-110).
+    pub sticky_session: Option<StickySession>,
     /// `None`: off (SG-130).
     pub slow_start: Option<SlowStart>,
     /// `None`: off (SG-150).
     pub connection_drain: Option<ConnectionDrain>,
     /// Whether idle connections to servers are kept (SG-100).
     pub upstream_keepalive: bool,
-    /// Servers in the order written; identities ([`ServerAddress`]) are distinct (SG-38).
+    /// False: traffic that enters a zone stays in it (SG-170, SG-171).
+    pub cross_zone: bool,
+    /// Whether servers may have IPv6 addresses (SG-60).
+    pub ipv6: bool,
+    /// How certificates of HTTPS servers are verified; `None`: not at all (SG-27).
+    pub tls_verification: Option<TlsVerification>,
+    /// Opaque label of an ingress controller (SG-10).
+    pub service_name: Option<String>,
+    /// Opaque, without documented values (SG-65).
+    pub ip_version_affinity_mode: Option<String>,
+    /// Opaque; the account's default group where absent (SG-12).
+    pub resource_group: Option<String>,
+    /// At most 20 (SG-11).
+    pub tags: BTreeMap<String, String>,
+    /// Servers in the order written; addresses and identities are distinct (SG-38).
     pub servers: Vec<Server>,
+}
+
+impl ServerGroup {
+    /// A group of addresses in `vpc` without servers, every setting at its default in our file: protocol HTTP, Wrr,
+    /// keepalive and cross-zone on; no checks, and all else off.
+    pub fn new(name: impl Into<String>, vpc: &VpcName) -> ServerGroup {
+        ServerGroup {
+            name: ServerGroupName::new(name),
+            group_type: ServerGroupType::Ip,
+            vpc: Some(vpc.clone()),
+            protocol: GroupProtocol::Http,
+            scheduler: Scheduler::Wrr,
+            health_check: None,
+            sticky_session: None,
+            slow_start: None,
+            connection_drain: None,
+            upstream_keepalive: true,
+            cross_zone: true,
+            ipv6: false,
+            tls_verification: None,
+            service_name: None,
+            ip_version_affinity_mode: None,
+            resource_group: None,
+            tags: BTreeMap::new(),
+            servers: Vec::new(),
+        }
+    }
+
+    /// Whether it stands behind L4 listeners.
+    pub fn is_l4(&self) -> bool {
+        self.protocol == GroupProtocol::Tcp
+    }
 }
 
 /// What the servers of a group are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ServerGroupType {
+    /// Instances of the inventory and their interfaces.
+    Instance,
     /// Addresses, the only type that may hold remote ones (XR-2).
     Ip,
+    /// One function (SG-70).
+    Fc,
 }
 
 /// What servers speak.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum GroupProtocol {
     /// HTTP/1.1.
     Http,
+    /// HTTP/1.1 over TLS.
+    Https,
+    /// gRPC over HTTP/2.
+    Grpc,
     /// Any TCP, for TCP listeners.
     Tcp,
 }
 
 /// How a server is picked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Scheduler {
-    /// Weighted round robin; a weighted Maglev table at L4.
+    /// Weighted round robin (SG-81); a weighted Maglev table by 5-tuple at L4 (D-17).
     Wrr,
+    /// Weighted least connections (SG-83); not at L4 (D-17).
+    Wlc,
+    /// Consistent hash (SG-84, D-14); a weighted Maglev table by source address at L4 (D-17).
+    Sch(HashFactor),
+}
+
+/// What a consistent hash is taken of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum HashFactor {
+    /// The client's address.
+    SourceIp,
+    /// The raw value of this parameter in the URL's query; the client's address where it is absent (SG-85, SG-86).
+    UrlParameter(String),
 }
 
 /// A server in a group.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Server {
-    /// Address and port: its identity within the group (SG-38).
+    /// What it is, as configured.
+    pub id: ServerId,
+    /// Where it listens; with `id` its identity within the group (SG-38).
     pub address: ServerAddress,
     /// Share of traffic (SG-34).
     pub weight: Weight,
-    /// Whether the address lies outside the group's VPC (SG-50).
+    /// Whether it is declared to lie outside the group's VPC (SG-50).
     pub remote_ip: bool,
+    /// Zone of the vSwitch that holds its address; `None` outside every vSwitch (SG-175).
+    pub zone: Option<ZoneName>,
     /// Free text.
     pub description: Option<String>,
+    /// How a function is called; exactly in groups of type [`ServerGroupType::Fc`].
+    pub trigger: Option<FunctionTrigger>,
+}
+
+impl Server {
+    /// A server of a group of addresses, in no known zone.
+    pub fn new(address: ServerAddress, weight: Weight) -> Server {
+        Server {
+            id: ServerId::Ip,
+            address,
+            weight,
+            remote_ip: false,
+            zone: None,
+            description: None,
+            trigger: None,
+        }
+    }
+}
+
+/// What a server is (SG-30, SG-31).
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum ServerId {
+    /// An instance of the inventory.
+    Ecs(String),
+    /// An interface of an instance.
+    Eni(String),
+    /// A container instance of the inventory.
+    Eci(String),
+    /// The address itself.
+    Ip,
+    /// A function, by ARN.
+    Fc(String),
 }
 
 /// Address and port of a server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ServerAddress {
-    /// Private address (SG-41).
-    pub ip: Ipv4Addr,
+    /// Private address (SG-41, D-10).
+    pub ip: IpAddr,
     /// Port (SG-33).
     pub port: NonZeroU16,
 }
 
+impl From<ServerAddress> for std::net::SocketAddr {
+    fn from(address: ServerAddress) -> Self {
+        Self::new(address.ip, address.port.get())
+    }
+}
+
+impl std::str::FromStr for ServerAddress {
+    type Err = String;
+
+    /// `172.16.1.20:80` or `[fd00:16:1::20]:80`; port 0 is none.
+    fn from_str(text: &str) -> Result<Self, String> {
+        let address: std::net::SocketAddr =
+            text.parse().map_err(|_| format!("{text:?} is not an address and a port"))?;
+        let port = NonZeroU16::new(address.port()).ok_or_else(|| format!("{text:?} has port 0"))?;
+        Ok(Self { ip: address.ip(), port })
+    }
+}
+
 impl std::fmt::Display for ServerAddress {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}:{}", self.ip, self.port)
+        std::net::SocketAddr::from(*self).fmt(f)
     }
 }
 
@@ -102,64 +226,29 @@ impl Weight {
     }
 }
 
-/// How the servers of a group are probed (SG-180 and its table).
+/// How a client stays with its server (SG-112).
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct HealthCheck {
-    /// What a probe does.
-    pub protocol: HealthCheckProtocol,
-    /// Port to probe; `None`: the server's own.
-    pub connect_port: Option<NonZeroU16>,
-    /// From one probe's start to the next, 1 to 50 s, default 2.
-    pub interval: Duration,
-    /// 1 to 300 s, default 5.
-    pub timeout: Duration,
-    /// Passes in a row until healthy, 2 to 10, default 3 (SG-186).
-    pub healthy_threshold: u8,
-    /// Failures in a row until unhealthy, 2 to 10, default 3.
-    pub unhealthy_threshold: u8,
-}
-
-/// What a probe does.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum HealthCheckProtocol {
-    /// A completed handshake passes (SG-181).
-    Tcp,
-    /// A response whose status is in `codes` passes (SG-182).
-    Http {
-        /// HEAD by default.
-        method: HealthCheckMethod,
-        /// `/` by default.
-        path: String,
-        /// `None`: the server's address.
-        host: Option<String>,
-        /// HTTP/1.1 by default.
-        version: HttpVersion,
-        /// Not empty; 2xx by default.
-        codes: Vec<StatusClass>,
+pub enum StickySession {
+    /// By a cookie of ours (SG-114).
+    Insert {
+        /// 1 to 86,400 s without a request end the session (SG-113).
+        timeout: Duration,
+    },
+    /// By the application's own cookie, whose value carries the server (SG-118).
+    Server {
+        /// The cookie's name (SG-117).
+        cookie: String,
     },
 }
 
-/// Method of an HTTP probe.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum HealthCheckMethod {
-    /// HEAD
-    Head,
-    /// GET
-    Get,
+/// How certificates of servers are verified (SG-27).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TlsVerification {
+    /// Certificates of the authorities trusted, PEM.
+    pub ca_certificates: String,
+    /// Name the certificate must bear; `None`: the server's address.
+    pub server_name: Option<String>,
 }
-
-/// HTTP version of a probe.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum HttpVersion {
-    /// HTTP/1.0
-    Http10,
-    /// HTTP/1.1
-    Http11,
-}
-
-/// A class of status codes: `StatusClass(2)` is 200 to 299. 2 to 5.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct StatusClass(pub u8);
 
 /// Weight grows over `duration` after a server becomes healthy (SG-130, SG-133).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

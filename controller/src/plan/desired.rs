@@ -19,7 +19,7 @@ use forwarder_common::settings::Settings;
 use forwarder_common::tunnel::{ANY_VNI, PAIR_ONLY, RouteKey, TunnelKey, route_prefix};
 use forwarder_common::vip::{self, ADDRESS_ONLY, MaglevEntry, NO_SERVER, Vip, VipKey};
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 
 /// What a plan is made from.
 pub struct Inputs<'a> {
@@ -64,8 +64,10 @@ pub fn neighbours_wanted(
     let servers = l4_groups(resources).into_iter().flat_map(|group| {
         members(group, standings, Moment::default())
             .into_keys()
-            .map(|address| address.ip)
-            .filter(|ip| matches!(routing::resolve(resources, &group.vpc, *ip), Path::Local))
+            .filter(|address| {
+                matches!(routing::resolve(resources, group.vpc.as_ref(), address.ip), Path::Local)
+            })
+            .map(|address| ipv4(address.ip))
     });
     endpoints.chain(servers).collect()
 }
@@ -314,10 +316,11 @@ impl<'a> Draft<'a> {
     fn server(&mut self, group: &ServerGroup, address: ServerAddress) -> Result<(u64, u32), CapacityError> {
         let identity = server_identity(&group.name, address);
         let index = self.server_indices.of(identity)?;
-        let (reach, via) = match routing::resolve(self.inputs.resources, &group.vpc, address.ip) {
-            Path::Local => (REACH_DIRECT, self.direct_hop(address.ip)?),
+        let (reach, via) = match routing::resolve(self.inputs.resources, group.vpc.as_ref(), address.ip) {
+            Path::Local => (REACH_DIRECT, self.direct_hop(ipv4(address.ip))?),
             Path::Via { route, transit_router, .. } => {
-                let vpc = &self.inputs.resources.vpcs[&group.vpc];
+                let vpc = group.vpc.as_ref().expect("only a VPC has routes");
+                let vpc = &self.inputs.resources.vpcs[vpc];
                 (REACH_ROUTED, self.hop_group(vpc, route.destination, transit_router)?)
             }
             Path::None => (REACH_NONE, 0),
@@ -336,7 +339,7 @@ impl<'a> Draft<'a> {
                 identity,
                 generation,
                 via,
-                address: address.ip.into(),
+                address: ipv4(address.ip).into(),
                 port: Be16::new(address.port.get()),
                 reach,
                 state,
@@ -398,7 +401,7 @@ impl<'a> Draft<'a> {
     /// is remembered by nobody, and lasts until its time must be up.
     fn was_drained(&self, server: &server::Server) -> bool {
         let Ok(port) = server.port.get().try_into() else { return false };
-        let address = ServerAddress { ip: server.address.address(), port };
+        let address = ServerAddress { ip: server.address.address().into(), port };
         self.inputs.resources.server_groups.values().any(|group| {
             group
                 .connection_drain
@@ -453,7 +456,9 @@ impl<'a> Draft<'a> {
                 let identity = vip_identity(zone.vip, listener);
                 let index = self.vip_indices.of(identity)?;
                 let (kind, table) = match listener.protocol {
-                    ListenerProtocol::Http => (vip::KIND_L7, 0),
+                    ListenerProtocol::Http | ListenerProtocol::Https | ListenerProtocol::Quic => {
+                        (vip::KIND_L7, 0)
+                    }
                     ListenerProtocol::Tcp => (vip::KIND_L4, tables[&listener.server_group]),
                 };
                 self.arrays.vip.insert(index, Vip { identity, kind, table });
@@ -550,5 +555,18 @@ fn vip_identity(address: Ipv4Addr, listener: &Listener) -> u64 {
 
 /// What names the element of a server of an L4 group.
 pub fn server_identity(group: &ServerGroupName, address: ServerAddress) -> u64 {
-    identity(&[b"server", group.as_str().as_bytes(), &address.ip.octets(), &address.port.get().to_be_bytes()])
+    identity(&[
+        b"server",
+        group.as_str().as_bytes(),
+        &ipv4(address.ip).octets(),
+        &address.port.get().to_be_bytes(),
+    ])
+}
+
+/// The address of an L4 server: configuration has only IPv4 ones there.
+pub(super) fn ipv4(address: IpAddr) -> Ipv4Addr {
+    match address {
+        IpAddr::V4(address) => address,
+        IpAddr::V6(address) => unreachable!("{address} is a server of an L4 group"),
+    }
 }

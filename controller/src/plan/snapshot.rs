@@ -2,11 +2,15 @@
 
 use crate::health::{Standing, Status};
 use crate::model::{
-    Listener, ListenerProtocol, LoadBalancerName, Node, Resources, ServerAddress, ServerGroupName,
+    GroupProtocol, HashFactor, Listener, LoadBalancerName, Node, Resources, Scheduler, ServerAddress,
+    ServerGroup, ServerGroupName, StickySession, ZoneMapping, ZoneName,
 };
-use crate::snapshot::{GroupSnapshot, ListenerSnapshot, Ramp, ServerSnapshot, Snapshot};
+use crate::snapshot::{
+    FunctionSnapshot, GroupSnapshot, ListenerSnapshot, Ramp, SchedulerSnapshot, ServerSnapshot, Snapshot,
+    StickySnapshot, UpstreamProtocol, VerificationSnapshot,
+};
 use std::collections::BTreeMap;
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroU16;
 use std::time::Duration;
 
@@ -14,7 +18,7 @@ use std::time::Duration;
 #[derive(Clone, Debug, Default)]
 pub struct Ids {
     servers: BTreeMap<(ServerGroupName, ServerAddress), u32>,
-    listeners: BTreeMap<(LoadBalancerName, NonZeroU16), u32>,
+    listeners: BTreeMap<(LoadBalancerName, NonZeroU16, ZoneName), u32>,
 }
 
 impl Ids {
@@ -24,10 +28,10 @@ impl Ids {
         *self.servers.entry((group.clone(), address)).or_insert(next)
     }
 
-    /// The number of a listener, by what makes it one (LR-3): under another name it keeps its sockets.
-    pub fn listener(&mut self, listener: &Listener) -> u32 {
+    /// The number of a listener in a zone, by what makes it one (LR-3): under another name it keeps its sockets.
+    pub fn listener(&mut self, listener: &Listener, zone: &ZoneName) -> u32 {
         let next = self.listeners.len() as u32;
-        *self.listeners.entry((listener.load_balancer.clone(), listener.port)).or_insert(next)
+        *self.listeners.entry((listener.load_balancer.clone(), listener.port, zone.clone())).or_insert(next)
     }
 }
 
@@ -39,68 +43,94 @@ pub fn snapshot(
     ids: &mut Ids,
 ) -> Snapshot {
     let mut groups: Vec<GroupSnapshot> = Vec::new();
-    let mut positions: BTreeMap<&ServerGroupName, u32> = BTreeMap::new();
+    let mut positions: BTreeMap<(&ServerGroupName, Option<&ZoneName>), u32> = BTreeMap::new();
     let mut listeners = Vec::new();
-    for listener in resources.listeners.values().filter(|l| l.protocol == ListenerProtocol::Http) {
-        let (vips, local_addresses) = addresses(node, resources, listener);
-        if vips.is_empty() {
-            continue;
+    for listener in resources.listeners.values().filter(|listener| !listener.protocol.is_l4()) {
+        let Some(balancer) = resources.load_balancers.get(&listener.load_balancer) else { continue };
+        let group = &resources.server_groups[&listener.server_group];
+        let sources: Vec<IpAddr> = node.zones_of(balancer).flat_map(ZoneMapping::sources).collect();
+        for mapping in node.zones_of(balancer) {
+            // Where traffic may not cross zones, each zone has its own view of the group (SG-171).
+            let zone = (!group.cross_zone).then_some(&mapping.zone);
+            let position = *positions.entry((&listener.server_group, zone)).or_insert_with(|| {
+                groups.push(group_snapshot(group, zone, standings, ids));
+                groups.len() as u32 - 1
+            });
+            listeners.push(ListenerSnapshot {
+                id: ids.listener(listener, &mapping.zone),
+                name: listener.name.to_string(),
+                addresses: mapping.vips().map(|vip| SocketAddr::new(vip, listener.port.get())).collect(),
+                group: position,
+                idle_timeout_ms: milliseconds(listener.timeouts.idle),
+                request_timeout_ms: milliseconds(listener.timeouts.request),
+                x_forwarded_for: listener.x_forwarded_for,
+                trusted_proxies: listener.trusted_proxies.clone(),
+                local_addresses: sources.clone(),
+            });
         }
-        let group = *positions.entry(&listener.server_group).or_insert_with(|| {
-            groups.push(group_snapshot(resources, &listener.server_group, standings, ids));
-            groups.len() as u32 - 1
-        });
-        listeners.push(ListenerSnapshot {
-            id: ids.listener(listener),
-            name: listener.name.to_string(),
-            addresses: vips.iter().map(|vip| SocketAddrV4::new(*vip, listener.port.get())).collect(),
-            group,
-            idle_timeout_ms: milliseconds(listener.timeouts.idle),
-            request_timeout_ms: milliseconds(listener.timeouts.request),
-            x_forwarded_for: listener.x_forwarded_for,
-            local_addresses,
-        });
     }
-    Snapshot { listeners, groups }
-}
-
-/// VIPs of a listener on this node, and the sources of its connections to servers.
-fn addresses(node: &Node, resources: &Resources, listener: &Listener) -> (Vec<Ipv4Addr>, Vec<Ipv4Addr>) {
-    let Some(balancer) = resources.load_balancers.get(&listener.load_balancer) else {
-        return Default::default();
-    };
-    (
-        node.zones_of(balancer).map(|mapping| mapping.vip).collect(),
-        node.zones_of(balancer).flat_map(|mapping| mapping.local_addresses.iter().copied()).collect(),
-    )
+    Snapshot { listeners, groups, cookie_keys: Vec::new(), cuts: Vec::new() }
 }
 
 fn group_snapshot(
-    resources: &Resources,
-    name: &ServerGroupName,
+    group: &ServerGroup,
+    zone: Option<&ZoneName>,
     standings: &BTreeMap<ServerGroupName, Vec<Standing>>,
     ids: &mut Ids,
 ) -> GroupSnapshot {
-    let group = &resources.server_groups[name];
-    let standings = standings.get(name).map_or(&[][..], Vec::as_slice);
+    let standings = standings.get(&group.name).map_or(&[][..], Vec::as_slice);
+    let in_zone = |address| {
+        zone.is_none()
+            || group.servers.iter().any(|server| server.address == address && server.zone.as_ref() == zone)
+    };
+    let standings: Vec<&Standing> = standings.iter().filter(|standing| in_zone(standing.address)).collect();
     let servers = standings.iter().filter(|standing| standing.receives_new).map(|standing| ServerSnapshot {
-        id: ids.server(name, standing.address),
-        address: SocketAddrV4::new(standing.address.ip, standing.address.port.get()),
+        id: ids.server(&group.name, standing.address),
+        address: standing.address.into(),
         weight: standing.weight.get(),
         ramp: standing
             .ramp
             .map(|ramp| Ramp { start_ns: ramp.start.as_nanos(), duration_ms: milliseconds(ramp.duration) }),
     });
     GroupSnapshot {
-        name: name.to_string(),
+        name: group.name.to_string(),
+        protocol: match group.protocol {
+            GroupProtocol::Https => UpstreamProtocol::Https {
+                verification: group.tls_verification.as_ref().map(|verification| VerificationSnapshot {
+                    ca_certificates: verification.ca_certificates.clone(),
+                    server_name: verification.server_name.clone(),
+                }),
+            },
+            GroupProtocol::Http | GroupProtocol::Grpc | GroupProtocol::Tcp => UpstreamProtocol::Http,
+        },
         keepalive: group.upstream_keepalive,
-        fail_open: is_fail_open(standings),
+        fail_open: is_fail_open(&standings),
+        scheduler: match &group.scheduler {
+            Scheduler::Wrr => SchedulerSnapshot::Wrr,
+            Scheduler::Wlc => SchedulerSnapshot::Wlc,
+            Scheduler::Sch(HashFactor::SourceIp) => SchedulerSnapshot::SchSourceIp,
+            Scheduler::Sch(HashFactor::UrlParameter(name)) => {
+                SchedulerSnapshot::SchUrlParameter(name.clone())
+            }
+        },
+        sticky: group.sticky_session.as_ref().map(|sticky| match sticky {
+            StickySession::Insert { timeout } => {
+                StickySnapshot::Insert { timeout_secs: u32::try_from(timeout.as_secs()).unwrap_or(u32::MAX) }
+            }
+            StickySession::Server { cookie } => StickySnapshot::Server { cookie: cookie.clone() },
+        }),
+        function: group.servers.iter().find_map(|server| server.trigger.as_ref()).map(|trigger| {
+            FunctionSnapshot {
+                authority: trigger.authority.clone(),
+                path_prefix: trigger.path_prefix.clone(),
+            }
+        }),
         servers: servers.collect(),
     }
 }
 
 /// Whether traffic goes to servers of which none is known to be good (SG-93).
-fn is_fail_open(standings: &[Standing]) -> bool {
+fn is_fail_open(standings: &[&Standing]) -> bool {
     let mut receiving = standings.iter().filter(|standing| standing.receives_new).peekable();
     receiving.peek().is_some()
         && receiving.all(|standing| !matches!(standing.status, Status::Normal | Status::Unavailable))

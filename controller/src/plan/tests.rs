@@ -11,12 +11,11 @@ use crate::health::{MemberId, Moment, Standing, Status};
 use crate::model::{
     AddressType, AdmissionMode, Edition, Encapsulation, GroupProtocol, IpVersion, Listener, ListenerName,
     ListenerProtocol, ListenerTimeouts, LoadBalancer, LoadBalancerName, NextHop, NextHopName, Node, NodeZone,
-    RegionName, Resources, Route, Scheduler, Server, ServerAddress, ServerGroup, ServerGroupName,
-    ServerGroupType, TransitRouter, TransitRouterName, Tunnel, Vpc, VpcName, VswitchName, Weight,
-    ZoneMapping, ZoneName,
+    Quotas, RegionName, Resources, Route, Server, ServerAddress, ServerGroup, ServerGroupName, TransitRouter,
+    TransitRouterName, Tunnel, Vpc, VpcName, VswitchName, Weight, ZoneMapping, ZoneName,
 };
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::Ipv4Addr;
 use std::time::Duration;
 
 /// A configuration, everything else that a plan is made from, and the maps.
@@ -49,6 +48,7 @@ impl World {
                 metrics_listen: None,
                 bpf_dir: "/sys/fs/bpf/causeway".into(),
                 access_log: None,
+                quotas: Quotas::default(),
             },
             resources: Resources::default(),
             standings: BTreeMap::new(),
@@ -73,6 +73,7 @@ impl World {
             name: VpcName::new(name),
             region: RegionName::new("chengdu"),
             cidr: "172.16.0.0/12".parse().unwrap(),
+            ipv6_cidr: None,
             vswitches: BTreeMap::new(),
             routes: routes.collect(),
         };
@@ -110,7 +111,9 @@ impl World {
                 zone: ZoneName::new("a"),
                 vswitch: VswitchName::new("vsw-a"),
                 vip: vip.parse().unwrap(),
+                ipv6_vip: None,
                 local_addresses: local_addresses.iter().map(|address| address.parse().unwrap()).collect(),
+                ipv6_local_addresses: Vec::new(),
             }],
             back_to_origin_prefix: None,
         };
@@ -126,6 +129,7 @@ impl World {
             server_group: ServerGroupName::new(group),
             timeouts: ListenerTimeouts { idle: Duration::from_secs(15), request: Duration::from_secs(60) },
             x_forwarded_for: true,
+            trusted_proxies: None,
         };
         self.resources.listeners.insert(listener.name.clone(), listener);
     }
@@ -134,26 +138,14 @@ impl World {
     fn group(&mut self, name: &str, servers: &[(&str, u32)]) -> &mut ServerGroup {
         let servers: Vec<Server> = servers
             .iter()
-            .map(|(address, weight)| Server {
-                address: server_address(address),
-                weight: Weight::new(*weight).unwrap(),
-                remote_ip: false,
-                description: None,
-            })
+            .map(|(address, weight)| Server::new(server_address(address), Weight::new(*weight).unwrap()))
             .collect();
         let name = ServerGroupName::new(name);
         self.standings.insert(name.clone(), servers.iter().map(standing).collect());
         let group = ServerGroup {
-            name: name.clone(),
-            group_type: ServerGroupType::Ip,
-            vpc: VpcName::new("vpc1"),
             protocol: GroupProtocol::Tcp,
-            scheduler: Scheduler::Wrr,
-            health_check: None,
-            slow_start: None,
-            connection_drain: None,
-            upstream_keepalive: true,
             servers,
+            ..ServerGroup::new(name.as_str(), &VpcName::new("vpc1"))
         };
         self.resources.server_groups.insert(name.clone(), group);
         self.resources.server_groups.get_mut(&name).unwrap()
@@ -200,13 +192,12 @@ fn zone(name: &str, tunnel_address: Ipv4Addr) -> NodeZone {
 }
 
 fn server_address(text: &str) -> ServerAddress {
-    let address: SocketAddrV4 = text.parse().unwrap();
-    ServerAddress { ip: *address.ip(), port: address.port().try_into().unwrap() }
+    text.parse().unwrap()
 }
 
 fn standing(server: &Server) -> Standing {
     Standing {
-        id: MemberId(u32::from(server.address.ip)),
+        id: MemberId(u32::from(super::desired::ipv4(server.address.ip))),
         address: server.address,
         weight: server.weight,
         receives_new: server.weight > Weight::ZERO,

@@ -16,7 +16,7 @@ pub mod timetable;
 
 use crate::health::{Failure, FailureReason, Moment, Outcome};
 use crate::model::{HealthCheck, HealthCheckProtocol, ServerAddress};
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::{IpAddr, SocketAddr};
 
 /// Names a target; the caller's choice, distinct.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -30,15 +30,15 @@ pub struct Target {
     /// The server; the check may name another port.
     pub server: ServerAddress,
     /// Local address probes come from, as traffic does (SG-191).
-    pub source: Ipv4Addr,
+    pub source: IpAddr,
     /// How to probe.
     pub check: HealthCheck,
 }
 
 impl Target {
     /// Where probes connect to.
-    pub fn address(&self) -> SocketAddrV4 {
-        SocketAddrV4::new(self.server.ip, self.check.connect_port.unwrap_or(self.server.port).get())
+    pub fn address(&self) -> SocketAddr {
+        SocketAddr::new(self.server.ip, self.check.connect_port.unwrap_or(self.server.port).get())
     }
 }
 
@@ -58,6 +58,9 @@ pub async fn probe(target: &Target) -> Outcome {
     match &target.check.protocol {
         HealthCheckProtocol::Tcp => tcp::probe(target).await,
         HealthCheckProtocol::Http { .. } => http::probe(target).await,
+        HealthCheckProtocol::Grpc { .. } => {
+            Outcome::Failed(failed(FailureReason::ResponseFormatError, "gRPC checks are not built yet"))
+        }
     }
 }
 

@@ -5,7 +5,7 @@ use crate::health::{Failure, FailureReason, Outcome};
 use nix::sys::socket::{setsockopt, sockopt};
 use socket2::{Domain, Protocol, Socket, Type};
 use std::io;
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::{IpAddr, SocketAddr};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::Instant;
 
@@ -23,7 +23,7 @@ pub(super) async fn connect(target: &Target, deadline: Instant) -> Result<TcpStr
         failed(FailureReason::ConnectFailed, format!("bind to source {}: {error}", target.source))
     })?;
     let address = target.address();
-    match tokio::time::timeout_at(deadline, socket.connect(address.into())).await {
+    match tokio::time::timeout_at(deadline, socket.connect(address)).await {
         Err(_) => Err(failed(FailureReason::ConnectTimeout, format!("no answer from {address}"))),
         Ok(Err(error)) if error.kind() == io::ErrorKind::TimedOut => {
             Err(failed(FailureReason::ConnectTimeout, format!("{address}: {error}")))
@@ -33,12 +33,13 @@ pub(super) async fn connect(target: &Target, deadline: Instant) -> Result<TcpStr
     }
 }
 
-fn bound_socket(source: Ipv4Addr) -> io::Result<TcpSocket> {
-    let socket = Socket::new(Domain::IPV4, Type::STREAM.nonblocking().cloexec(), Some(Protocol::TCP))?;
+fn bound_socket(source: IpAddr) -> io::Result<TcpSocket> {
+    let domain = if source.is_ipv4() { Domain::IPV4 } else { Domain::IPV6 };
+    let socket = Socket::new(domain, Type::STREAM.nonblocking().cloexec(), Some(Protocol::TCP))?;
     // The port is chosen at connect, unique per destination: a source then serves as many probes as there are
     // ports *for each server*, and none of its ports is taken from traffic.
     setsockopt(&socket, sockopt::IpBindAddressNoPort, &true)?;
-    socket.bind(&SocketAddrV4::new(source, 0).into())?;
+    socket.bind(&SocketAddr::new(source, 0).into())?;
     Ok(TcpSocket::from_std_stream(socket.into()))
 }
 
@@ -47,15 +48,16 @@ pub(super) mod tests {
     use super::*;
     use crate::model::{HealthCheck, HealthCheckProtocol, ServerAddress};
     use crate::probe::TargetId;
+    use std::net::Ipv4Addr;
     use std::time::Duration;
     use tokio::net::TcpListener;
 
-    pub(in crate::probe) const SOURCE: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 77);
+    pub(in crate::probe) const SOURCE: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 77));
 
     pub(in crate::probe) fn target(port: u16, protocol: HealthCheckProtocol, timeout: Duration) -> Target {
         Target {
             id: TargetId(1),
-            server: ServerAddress { ip: Ipv4Addr::LOCALHOST, port: port.try_into().unwrap() },
+            server: ServerAddress { ip: Ipv4Addr::LOCALHOST.into(), port: port.try_into().unwrap() },
             source: SOURCE,
             check: HealthCheck {
                 protocol,
@@ -75,7 +77,7 @@ pub(super) mod tests {
     /// A port of 127.0.0.1 that nothing listens on; held, so that nothing will.
     pub(in crate::probe) fn refused_port() -> (Socket, u16) {
         let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
-        socket.bind(&SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0).into()).unwrap();
+        socket.bind(&SocketAddr::new(Ipv4Addr::LOCALHOST.into(), 0).into()).unwrap();
         let port = socket.local_addr().unwrap().as_socket_ipv4().unwrap().port();
         (socket, port)
     }
@@ -90,6 +92,7 @@ pub(super) mod tests {
 
     const LONG: Duration = Duration::from_secs(30);
 
+    // Holds SG-181, SG-191, XR-23
     #[tokio::test]
     async fn a_completed_handshake_passes_and_comes_from_the_source_address() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -99,6 +102,7 @@ pub(super) mod tests {
         assert_eq!(accepted.unwrap().1.ip(), SOURCE);
     }
 
+    // Holds SG-180
     #[tokio::test]
     async fn probes_the_port_of_the_check() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -107,6 +111,7 @@ pub(super) mod tests {
         assert_eq!(probe(&target).await, Outcome::Passed);
     }
 
+    // Holds SG-193
     #[tokio::test]
     async fn a_refused_handshake_fails_at_once() {
         let (_held, port) = refused_port();
@@ -114,11 +119,12 @@ pub(super) mod tests {
         assert!(failure.detail.contains("refused"), "{failure}");
     }
 
+    // Holds SG-193
     #[tokio::test]
     async fn a_silent_server_times_out() {
         // A listener whose queue is full drops handshakes, which from outside is a silent host.
         let listener = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
-        listener.bind(&SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0).into()).unwrap();
+        listener.bind(&SocketAddr::new(Ipv4Addr::LOCALHOST.into(), 0).into()).unwrap();
         listener.listen(0).unwrap();
         let port = listener.local_addr().unwrap().as_socket_ipv4().unwrap().port();
         let _queued = std::net::TcpStream::connect(("127.0.0.1", port)).unwrap();
@@ -131,7 +137,7 @@ pub(super) mod tests {
     #[tokio::test]
     async fn a_source_this_host_has_not_is_named() {
         let mut target = tcp(80, LONG);
-        target.source = Ipv4Addr::new(192, 0, 2, 1);
+        target.source = "192.0.2.1".parse().unwrap();
         let failure = expect_failure(probe(&target).await, FailureReason::ConnectFailed);
         assert!(failure.detail.starts_with("bind to source 192.0.2.1"), "{failure}");
     }

@@ -98,8 +98,7 @@ mod tests {
     use super::*;
     use crate::health::{Failure, FailureReason, GroupHealth, Outcome, Status};
     use crate::model::{
-        GroupProtocol, HealthCheck, HealthCheckProtocol, Scheduler, Server, ServerAddress, ServerGroup,
-        ServerGroupName, ServerGroupType, VpcName, Weight,
+        HealthCheck, HealthCheckProtocol, Server, ServerAddress, ServerGroup, VpcName, Weight,
     };
 
     const INTERVAL: Duration = Duration::from_secs(2);
@@ -130,6 +129,7 @@ mod tests {
         std::iter::from_fn(|| timetable.start(now).map(|(run, target)| (run, target.id.0))).collect()
     }
 
+    // Holds SG-189
     #[test]
     fn first_probes_are_spread_over_one_interval() {
         let mut timetable = Timetable::default();
@@ -139,6 +139,7 @@ mod tests {
         assert_eq!(dues, [(100, 1), (1099, 2), (2099, 3)]);
     }
 
+    // Holds SG-188
     #[test]
     fn the_next_probe_starts_one_interval_after_the_last_but_never_before_its_end() {
         let mut timetable = Timetable::default();
@@ -188,21 +189,9 @@ mod tests {
     /// and how long until healthy after it works again.
     fn detection(breaks: Moment, takes: Duration) -> (Duration, Duration) {
         let group = ServerGroup {
-            name: ServerGroupName::new("web"),
-            group_type: ServerGroupType::Ip,
-            vpc: VpcName::new("vpc1"),
-            protocol: GroupProtocol::Http,
-            scheduler: Scheduler::Wrr,
             health_check: Some(check()),
-            slow_start: None,
-            connection_drain: None,
-            upstream_keepalive: true,
-            servers: vec![Server {
-                address: target(1).server,
-                weight: Weight::MAX,
-                remote_ip: false,
-                description: None,
-            }],
+            servers: vec![Server::new(target(1).server, Weight::MAX)],
+            ..ServerGroup::new("web", &VpcName::new("vpc1"))
         };
         let mut health = GroupHealth::new(&group, ms(0)).0;
         let mut timetable = Timetable::default();
@@ -231,6 +220,7 @@ mod tests {
         }
     }
 
+    // Holds SG-188
     #[test]
     fn failure_and_recovery_are_noticed_within_the_stated_bounds() {
         // Breaking at any point of an interval, just after a probe started included.

@@ -7,7 +7,7 @@ use super::http1::rewrite::push_number;
 use super::stats::Stats;
 use std::fs::OpenOptions;
 use std::io::{self, Write};
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -85,9 +85,9 @@ pub struct Record {
     /// The chosen server's status; 0 when none answered.
     pub upstream_status: u16,
     /// The server tried last.
-    pub upstream: Option<SocketAddrV4>,
+    pub upstream: Option<SocketAddr>,
     /// Source address used towards it.
-    pub local: Option<Ipv4Addr>,
+    pub local: Option<IpAddr>,
     /// Attempts after the first.
     pub retries: u8,
     /// How the server was chosen.
@@ -116,9 +116,9 @@ pub struct Record {
 pub struct Subject<'a> {
     pub listener: &'a str,
     pub group: &'a str,
-    pub client: SocketAddrV4,
+    pub client: SocketAddr,
     pub client_text: &'a [u8],
-    pub vip: SocketAddrV4,
+    pub vip: SocketAddr,
     pub method: &'a [u8],
     pub target: &'a [u8],
     pub protocol: &'static str,
@@ -248,7 +248,7 @@ fn write_line(out: &mut Vec<u8>, clock: &WallClock, subject: &Subject<'_>, recor
     out.extend_from_slice(b"\",\"client_port\":");
     push_number(out, u64::from(subject.client.port()));
     out.extend_from_slice(b",\"vip_addr\":\"");
-    push_address(out, *subject.vip.ip());
+    push_address(out, subject.vip.ip());
     out.extend_from_slice(b"\",\"slb_vport\":");
     push_number(out, u64::from(subject.vip.port()));
     out.extend_from_slice(b",\"scheme\":\"http\",\"server_protocol\":\"");
@@ -279,11 +279,7 @@ fn write_line(out: &mut Vec<u8>, clock: &WallClock, subject: &Subject<'_>, recor
     out.extend_from_slice(b"\",\"upstream_addr\":\"");
     match record.upstream {
         None => out.push(b'-'),
-        Some(address) => {
-            push_address(out, *address.ip());
-            out.push(b':');
-            push_number(out, u64::from(address.port()));
-        }
+        Some(address) => push_socket_address(out, address),
     }
     out.extend_from_slice(b"\",\"local_addr\":\"");
     match record.local {
@@ -331,8 +327,30 @@ fn push_seconds(out: &mut Vec<u8>, ns: u64) {
     ]);
 }
 
-/// An address in dotted form.
-pub fn push_address(out: &mut Vec<u8>, address: Ipv4Addr) {
+/// An address and port, `[..]:port` for IPv6.
+pub fn push_socket_address(out: &mut Vec<u8>, address: SocketAddr) {
+    match address {
+        SocketAddr::V4(_) => push_address(out, address.ip()),
+        SocketAddr::V6(_) => {
+            out.push(b'[');
+            push_address(out, address.ip());
+            out.push(b']');
+        }
+    }
+    out.push(b':');
+    push_number(out, u64::from(address.port()));
+}
+
+/// An address as RFC 5952 writes it.
+pub fn push_address(out: &mut Vec<u8>, address: IpAddr) {
+    let address = match address {
+        IpAddr::V4(address) => address,
+        IpAddr::V6(address) => {
+            // Writing to a Vec cannot fail.
+            let _ = write!(out, "{address}");
+            return;
+        }
+    };
     for (index, octet) in address.octets().into_iter().enumerate() {
         if index > 0 {
             out.push(b'.');
@@ -387,7 +405,7 @@ mod tests {
 
     #[test]
     fn lines_are_json_whatever_the_client_sent() {
-        let address: SocketAddrV4 = "192.0.2.1:8080".parse().unwrap();
+        let address: SocketAddr = "192.0.2.1:8080".parse().unwrap();
         let subject = Subject {
             listener: "we\"b",
             group: "g",

@@ -6,7 +6,7 @@ use super::worker::{Slot, Worker};
 use socket2::{Domain, Socket, Type};
 use std::future::{Future, poll_fn};
 use std::io;
-use std::net::SocketAddrV4;
+use std::net::SocketAddr;
 use std::pin::pin;
 use std::rc::Rc;
 use std::task::Poll;
@@ -25,7 +25,7 @@ const ACCEPTED_AT_ONCE: u32 = 64;
 #[error("listen on {address}: {error}; is another program listening there (`ss -ltnp`)?")]
 pub struct BindError {
     /// The address.
-    pub address: SocketAddrV4,
+    pub address: SocketAddr,
     /// What the kernel said.
     #[source]
     pub error: io::Error,
@@ -33,14 +33,20 @@ pub struct BindError {
 
 /// Listening sockets for `addresses`, in order, all or none: non-blocking, and bound even while the address is not
 /// (yet) on this host. Port 0 takes a free one.
-pub fn bind_listeners(addresses: &[SocketAddrV4]) -> Result<Vec<std::net::TcpListener>, BindError> {
+pub fn bind_listeners(addresses: &[SocketAddr]) -> Result<Vec<std::net::TcpListener>, BindError> {
     addresses.iter().map(|&address| bind(address).map_err(|error| BindError { address, error })).collect()
 }
 
-fn bind(address: SocketAddrV4) -> io::Result<std::net::TcpListener> {
-    let socket = Socket::new(Domain::IPV4, Type::STREAM.nonblocking().cloexec(), None)?;
+fn bind(address: SocketAddr) -> io::Result<std::net::TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM.nonblocking().cloexec(), None)?;
     socket.set_reuse_address(true)?;
-    socket.set_freebind_v4(true)?;
+    match address {
+        SocketAddr::V4(_) => socket.set_freebind_v4(true)?,
+        SocketAddr::V6(_) => {
+            socket.set_only_v6(true)?;
+            socket.set_freebind_v6(true)?;
+        }
+    }
     // Accepted connections inherit it.
     socket.set_tcp_nodelay(true)?;
     socket.bind(&address.into())?;
@@ -49,7 +55,7 @@ fn bind(address: SocketAddrV4) -> io::Result<std::net::TcpListener> {
 }
 
 /// Accepts until the listener closes or no longer has this address.
-pub async fn accept_all(worker: Rc<Worker>, slot: Rc<Slot>, listener: TcpListener, address: SocketAddrV4) {
+pub async fn accept_all(worker: Rc<Worker>, slot: Rc<Slot>, listener: TcpListener, address: SocketAddr) {
     let pause = Timer::new();
     let leaves = || slot.is_closing() || !slot.target().addresses.contains(&address);
     let mut warned = None;
@@ -99,11 +105,11 @@ pub async fn accept_all(worker: Rc<Worker>, slot: Rc<Slot>, listener: TcpListene
     }
 }
 
-fn start(worker: &Rc<Worker>, slot: &Rc<Slot>, stream: TcpStream, peer: SocketAddrV4, vip: SocketAddrV4) {
+fn start(worker: &Rc<Worker>, slot: &Rc<Slot>, stream: TcpStream, peer: SocketAddr, vip: SocketAddr) {
     let open = worker.open_connection();
     let (worker, slot) = (worker.clone(), slot.clone());
     reactor::spawn(async move {
-        serve(worker, slot, stream, peer, vip).await;
+        serve(worker, slot, open.attempt.clone(), stream, peer, vip).await;
         drop(open);
     });
 }

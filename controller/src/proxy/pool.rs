@@ -2,7 +2,7 @@
 
 use super::reactor::{self, TcpStream};
 use std::cell::{Cell, RefCell};
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 /// Idle connections kept per server.
 const IDLE_MAX: usize = 256;
@@ -12,7 +12,7 @@ const IDLE_NS: u64 = 50_000_000_000;
 /// A connection between two requests.
 struct Idle {
     stream: TcpStream,
-    local: Ipv4Addr,
+    local: IpAddr,
     since: u64,
 }
 
@@ -26,7 +26,7 @@ pub struct Pool {
 
 impl Pool {
     /// A connection on which nothing has arrived since it was put here, and its source address.
-    pub fn take(&self) -> Option<(TcpStream, Ipv4Addr)> {
+    pub fn take(&self) -> Option<(TcpStream, IpAddr)> {
         let mut idle = self.idle.borrow_mut();
         while let Some(Idle { stream, local, .. }) = idle.pop() {
             // Data nobody asked for would be taken for the next response.
@@ -38,7 +38,7 @@ impl Pool {
     }
 
     /// Keeps a connection whose last response is complete and unambiguous.
-    pub fn put(&self, stream: TcpStream, local: Ipv4Addr) {
+    pub fn put(&self, stream: TcpStream, local: IpAddr) {
         let mut idle = self.idle.borrow_mut();
         if self.closed.get() || idle.len() >= IDLE_MAX || !stream.is_quiet() {
             return;
@@ -61,7 +61,7 @@ impl Pool {
     }
 
     /// Closes connections from addresses other than `locals`.
-    pub fn keep_sources(&self, locals: &[Ipv4Addr]) {
+    pub fn keep_sources(&self, locals: &[IpAddr]) {
         self.idle.borrow_mut().retain(|idle| locals.contains(&idle.local));
     }
 

@@ -4,7 +4,7 @@
 //! contended cache lines. Workers look their columns up when a snapshot is taken into force, never per request.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddrV4;
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -33,7 +33,7 @@ impl Counter {
 pub struct ServerColumn {
     /// Requests sent, attempts that were retried elsewhere included.
     pub requests: Counter,
-    /// Requests under way.
+    /// Requests under way, from the pick of the server to the response's end.
     pub active: Counter,
     /// Connections established.
     pub connections: Counter,
@@ -41,6 +41,8 @@ pub struct ServerColumn {
     pub connect_failures: Counter,
     /// Responses by class, 2xx to 5xx.
     pub responses: [Counter; 4],
+    /// Requests cut at the end of a drain.
+    pub cut: Counter,
     /// Bytes sent to the server.
     pub bytes_sent: Counter,
     /// Bytes received from it.
@@ -73,6 +75,7 @@ pub struct ServerTotals {
     pub connections: u64,
     pub connect_failures: u64,
     pub responses: [u64; 4],
+    pub cut: u64,
     pub bytes_sent: u64,
     pub bytes_received: u64,
 }
@@ -96,7 +99,7 @@ type Columns<K, T> = Mutex<BTreeMap<K, Vec<Arc<T>>>>;
 #[derive(Debug, Default)]
 pub struct Stats {
     servers: Columns<u32, ServerColumn>,
-    listeners: Columns<(u32, SocketAddrV4), ListenerColumn>,
+    listeners: Columns<(u32, SocketAddr), ListenerColumn>,
     log_lines_dropped: AtomicU64,
 }
 
@@ -130,6 +133,7 @@ impl Stats {
                 connections: sum(|column| &column.connections),
                 connect_failures: sum(|column| &column.connect_failures),
                 responses: [0, 1, 2, 3].map(|class| total(columns, |column| &column.responses[class])),
+                cut: sum(|column| &column.cut),
                 bytes_sent: sum(|column| &column.bytes_sent),
                 bytes_received: sum(|column| &column.bytes_received),
             }
@@ -137,7 +141,7 @@ impl Stats {
     }
 
     /// Totals of every listener that ever was in a snapshot, by id and VIP.
-    pub fn listeners(&self) -> BTreeMap<(u32, SocketAddrV4), ListenerTotals> {
+    pub fn listeners(&self) -> BTreeMap<(u32, SocketAddr), ListenerTotals> {
         totals(&self.listeners, |columns| {
             let sum = |counter: fn(&ListenerColumn) -> &Counter| total(columns, counter);
             ListenerTotals {
@@ -164,7 +168,7 @@ impl Stats {
         add_column(&self.servers, id)
     }
 
-    pub(super) fn listener_column(&self, id: u32, vip: SocketAddrV4) -> Arc<ListenerColumn> {
+    pub(super) fn listener_column(&self, id: u32, vip: SocketAddr) -> Arc<ListenerColumn> {
         add_column(&self.listeners, (id, vip))
     }
 }

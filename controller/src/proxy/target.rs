@@ -1,21 +1,20 @@
 //! A listener in force: everything a request needs to know, resolved when a snapshot arrives.
 
-use super::access_log::push_address;
-use super::http1::rewrite::push_number;
+use super::access_log::push_socket_address;
 use super::pool::Pool;
 use super::stats::{ListenerColumn, ServerColumn, Stats};
 use crate::balance::round_robin::RoundRobin;
 use crate::snapshot::{ListenerSnapshot, ServerSnapshot, Snapshot};
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
 
 /// One listener with its default action's group. Requests hold it while they run, so a new snapshot disturbs none.
 pub struct Target {
     pub listener: String,
-    pub addresses: Vec<SocketAddrV4>,
+    pub addresses: Vec<SocketAddr>,
     pub group: String,
     pub idle_ns: u64,
     pub request_ns: u64,
@@ -27,13 +26,13 @@ pub struct Target {
     /// One for each of `addresses`.
     counters: Vec<Arc<ListenerColumn>>,
     cycle: RefCell<RoundRobin>,
-    local_addresses: Vec<Ipv4Addr>,
+    local_addresses: Vec<IpAddr>,
 }
 
 /// One server that takes requests.
 pub struct Server {
     pub id: u32,
-    pub address: SocketAddrV4,
+    pub address: SocketAddr,
     /// `address` as a Host value.
     pub host: Vec<u8>,
     pub pool: Rc<Pool>,
@@ -47,7 +46,7 @@ pub struct Server {
 pub struct Columns {
     stats: Arc<Stats>,
     servers: HashMap<u32, Arc<ServerColumn>>,
-    listeners: HashMap<(u32, SocketAddrV4), Arc<ListenerColumn>>,
+    listeners: HashMap<(u32, SocketAddr), Arc<ListenerColumn>>,
 }
 
 impl Columns {
@@ -59,7 +58,7 @@ impl Columns {
         self.servers.entry(id).or_insert_with(|| self.stats.server_column(id)).clone()
     }
 
-    fn listener(&mut self, id: u32, vip: SocketAddrV4) -> Arc<ListenerColumn> {
+    fn listener(&mut self, id: u32, vip: SocketAddr) -> Arc<ListenerColumn> {
         self.listeners.entry((id, vip)).or_insert_with(|| self.stats.listener_column(id, vip)).clone()
     }
 }
@@ -131,7 +130,7 @@ impl Target {
     }
 
     /// The counters for connections to `vip`; `None` if the listener has left that address.
-    pub fn counters_of(&self, vip: SocketAddrV4) -> Option<&Arc<ListenerColumn>> {
+    pub fn counters_of(&self, vip: SocketAddr) -> Option<&Arc<ListenerColumn>> {
         self.addresses
             .iter()
             .zip(&self.counters)
@@ -145,17 +144,17 @@ impl Target {
     }
 
     /// The source address for the next connection to `server`: each in turn.
-    pub fn next_local(&self, server: &Server) -> Option<Ipv4Addr> {
-        let index = server.next_local.get() % self.local_addresses.len().max(1);
+    pub fn next_local(&self, server: &Server) -> Option<IpAddr> {
+        let of_family =
+            || self.local_addresses.iter().filter(|local| local.is_ipv4() == server.address.is_ipv4());
+        let index = server.next_local.get() % of_family().count().max(1);
         server.next_local.set(index + 1);
-        self.local_addresses.get(index).copied()
+        of_family().nth(index).copied()
     }
 }
 
-fn host_text(address: SocketAddrV4) -> Vec<u8> {
+fn host_text(address: SocketAddr) -> Vec<u8> {
     let mut text = Vec::with_capacity(21);
-    push_address(&mut text, *address.ip());
-    text.push(b':');
-    push_number(&mut text, u64::from(address.port()));
+    push_socket_address(&mut text, address);
     text
 }

@@ -3,7 +3,7 @@
 use super::reactor::TcpStream;
 use socket2::{Domain, Socket, Type};
 use std::io;
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::{IpAddr, SocketAddr};
 use std::os::fd::AsRawFd;
 
 /// A server that does not answer within this is not reachable (LR-53), nanoseconds.
@@ -12,19 +12,15 @@ pub const CONNECT_NS: u64 = 5_000_000_000;
 /// Connects to `address` from `local`, or from an address the kernel chooses, by a descriptor below `descriptors`.
 ///
 /// Errors: `local` is not an address of this host, the server refuses, or the route is missing.
-pub async fn connect(
-    local: Option<Ipv4Addr>,
-    address: SocketAddrV4,
-    descriptors: u64,
-) -> io::Result<TcpStream> {
-    let socket = Socket::new(Domain::IPV4, Type::STREAM.nonblocking().cloexec(), None)?;
+pub async fn connect(local: Option<IpAddr>, address: SocketAddr, descriptors: u64) -> io::Result<TcpStream> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM.nonblocking().cloexec(), None)?;
     if socket.as_raw_fd() as u64 >= descriptors {
         return Err(io::Error::from_raw_os_error(libc::EMFILE));
     }
     socket.set_tcp_nodelay(true)?;
     if let Some(local) = local {
         leave_the_port_to_connect(&socket)?;
-        socket.bind(&SocketAddrV4::new(local, 0).into())?;
+        socket.bind(&SocketAddr::new(local, 0).into())?;
     }
     TcpStream::connect(socket, address).await
 }

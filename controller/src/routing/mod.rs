@@ -3,7 +3,7 @@
 //! Absent here: how a next hop is chosen among several, and whether any is alive.
 
 use crate::model::{NextHop, Resources, Route, TransitRouter, VpcName};
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 /// How a VPC reaches an address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,12 +26,17 @@ pub enum Path<'a> {
 /// How `vpc` reaches `destination`, by its system route table alone (XR-13): its own CIDR, else the route with the
 /// longest prefix (XR-39). An unknown VPC reaches nothing.
 ///
+/// Without a VPC, as for functions, the host's network carries it.
+///
 /// The whole VPC CIDR is local, so 172.31.0.5 counts as inside a VPC of 172.16.0.0/12 (XR-84).
-pub fn resolve<'a>(resources: &'a Resources, vpc: &VpcName, destination: Ipv4Addr) -> Path<'a> {
+pub fn resolve<'a>(resources: &'a Resources, vpc: Option<&VpcName>, destination: IpAddr) -> Path<'a> {
+    let Some(vpc) = vpc else { return Path::Local };
     let Some(vpc) = resources.vpcs.get(vpc) else { return Path::None };
-    if vpc.cidr.contains(&destination) {
+    if vpc.contains(destination) {
         return Path::Local;
     }
+    // Remote servers have IPv4 addresses (SG-63), and so have routes.
+    let IpAddr::V4(destination) = destination else { return Path::None };
     let longest = vpc
         .routes
         .iter()
@@ -63,6 +68,7 @@ mod tests {
             name: VpcName::new("vpc1"),
             region: RegionName::new("chengdu"),
             cidr: "172.16.0.0/12".parse().unwrap(),
+            ipv6_cidr: None,
             vswitches: Default::default(),
             routes: vec![
                 route("192.168.0.0/16", "hangzhou"),
@@ -87,13 +93,14 @@ mod tests {
     /// `local`, `none`, or the router's name.
     fn path(destination: &str) -> String {
         let resources = chengdu();
-        match resolve(&resources, &VpcName::new("vpc1"), destination.parse().unwrap()) {
+        match resolve(&resources, Some(&VpcName::new("vpc1")), destination.parse().unwrap()) {
             Path::Local => "local".into(),
             Path::None => "none".into(),
             Path::Via { transit_router, .. } => transit_router.name.to_string(),
         }
     }
 
+    // Holds XR-84
     #[test]
     fn counts_the_whole_vpc_cidr_as_local() {
         for inside in ["172.16.0.0", "172.16.1.20", "172.31.0.5", "172.31.255.255"] {
@@ -102,6 +109,7 @@ mod tests {
         assert_eq!(path("172.32.0.0"), "none");
     }
 
+    // Holds XR-39
     #[test]
     fn prefers_the_longest_prefix() {
         assert_eq!(path("192.168.1.20"), "hangzhou");
@@ -112,6 +120,9 @@ mod tests {
     fn reaches_nothing_without_a_route_a_router_or_a_vpc() {
         assert_eq!(path("100.64.0.1"), "none");
         assert_eq!(path("10.1.2.3"), "none", "the route names a router that does not exist");
-        assert_eq!(resolve(&chengdu(), &VpcName::new("vpc9"), Ipv4Addr::new(172, 16, 0, 1)), Path::None);
+        assert_eq!(
+            resolve(&chengdu(), Some(&VpcName::new("vpc9")), "172.16.0.1".parse().unwrap()),
+            Path::None
+        );
     }
 }

@@ -6,13 +6,13 @@ use super::reconcile::{publish_error, start_error};
 use crate::api::Response;
 use crate::config::{self, Warnings};
 use crate::health::GroupHealth;
-use crate::model::{ListenerProtocol, Node, Resources, ServerGroupName};
+use crate::model::{Node, Resources, ServerGroupName};
 use crate::plan::Ids;
 use crate::probe::clock;
 use crate::proxy::bind_listeners;
 use crate::store::{Revision, Store};
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{SocketAddrV4, TcpListener};
+use std::net::{SocketAddr, TcpListener};
 
 impl Control {
     /// Answers an apply.
@@ -140,7 +140,7 @@ impl Control {
     /// sockets it could not take before.
     pub fn bind_missing(&mut self) -> Result<Vec<(u32, TcpListener)>, RunError> {
         let listeners = self.snapshot.iter().flat_map(|snapshot| &snapshot.listeners);
-        let had: BTreeSet<(u32, SocketAddrV4)> = listeners
+        let had: BTreeSet<(u32, SocketAddr)> = listeners
             .flat_map(|listener| listener.addresses.iter().map(|address| (listener.id, *address)))
             .collect();
         let wanted = addresses(&self.node.value, &self.resources, &mut self.ids);
@@ -163,15 +163,13 @@ struct Before {
 }
 
 /// Number and address of every HTTP listener on this node.
-fn addresses(node: &Node, resources: &Resources, ids: &mut Ids) -> BTreeSet<(u32, SocketAddrV4)> {
+fn addresses(node: &Node, resources: &Resources, ids: &mut Ids) -> BTreeSet<(u32, SocketAddr)> {
     let mut found = BTreeSet::new();
-    for listener in
-        resources.listeners.values().filter(|listener| listener.protocol == ListenerProtocol::Http)
-    {
-        let id = ids.listener(listener);
+    for listener in resources.listeners.values().filter(|listener| !listener.protocol.is_l4()) {
         let Some(balancer) = resources.load_balancers.get(&listener.load_balancer) else { continue };
         for mapping in node.zones_of(balancer) {
-            found.insert((id, SocketAddrV4::new(mapping.vip, listener.port.get())));
+            let id = ids.listener(listener, &mapping.zone);
+            found.extend(mapping.vips().map(|vip| (id, SocketAddr::new(vip, listener.port.get()))));
         }
     }
     found

@@ -15,7 +15,7 @@ use crate::proxy::{Engine, Stats};
 use crate::snapshot::Snapshot;
 use crate::store::{FileStore, Revision};
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
@@ -138,7 +138,8 @@ impl Control {
             .collect();
         self.datapath.state().live().server.values().filter(|server| server.identity != 0).any(|server| {
             !known.iter().any(|address| {
-                address.ip == server.address.address() && address.port.get() == server.port.get()
+                address.ip == IpAddr::from(server.address.address())
+                    && address.port.get() == server.port.get()
             })
         })
     }

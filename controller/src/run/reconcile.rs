@@ -6,12 +6,12 @@ use crate::datapath::wanted_attachments;
 use crate::health::{GroupHealth, Moment};
 use crate::host;
 use crate::host::desired::HostState;
-use crate::model::{NextHopName, Node, Resources, ServerGroupName};
+use crate::model::{NextHopName, Node, Resources, ServerAddress, ServerGroupName};
 use crate::plan::{self, CapacityError, Change, Inputs};
 use crate::probe::{Target, TargetId, clock};
 use crate::proxy::PublishError;
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{Ipv4Addr, TcpListener};
+use std::net::{IpAddr, Ipv4Addr, TcpListener};
 use std::sync::Arc;
 
 impl Control {
@@ -142,12 +142,11 @@ impl Control {
         let mut known = BTreeMap::new();
         for (name, health) in &self.health {
             let group = &self.resources.server_groups[name];
-            let (Some(check), Some(source)) =
-                (&group.health_check, probe_source(&self.node.value, &self.resources, name))
-            else {
-                continue;
-            };
+            let Some(check) = &group.health_check else { continue };
             for address in health.probed_servers() {
+                let Some(source) = probe_source(&self.node.value, &self.resources, name, address) else {
+                    continue;
+                };
                 let id = TargetId(u64::from(self.ids.server(name, address)));
                 targets.push(Target { id, server: address, source, check: check.clone() });
                 known.insert(id, (name.clone(), address));
@@ -159,10 +158,17 @@ impl Control {
 }
 
 /// The local address that probes of a group come from: the first of the first load balancer that uses it.
-fn probe_source(node: &Node, resources: &Resources, group: &ServerGroupName) -> Option<Ipv4Addr> {
+fn probe_source(
+    node: &Node,
+    resources: &Resources,
+    group: &ServerGroupName,
+    server: ServerAddress,
+) -> Option<IpAddr> {
     let listener = resources.listeners.values().find(|listener| listener.server_group == *group)?;
     let balancer = resources.load_balancers.get(&listener.load_balancer)?;
-    node.zones_of(balancer).find_map(|mapping| mapping.local_addresses.first().copied())
+    node.zones_of(balancer)
+        .flat_map(|mapping| mapping.sources())
+        .find(|source| source.is_ipv4() == server.ip.is_ipv4())
 }
 
 pub(super) fn start_error(error: CapacityError) -> RunError {

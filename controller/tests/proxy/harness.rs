@@ -4,8 +4,9 @@ use controller::proxy::{AccessLog, Engine, PublishError, Stats, bind_listeners};
 use controller::snapshot::{GroupSnapshot, ListenerSnapshot, ServerSnapshot, Snapshot};
 use std::future::Future;
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -21,7 +22,7 @@ pub struct Balancer {
     pub engine: Engine,
     pub stats: Arc<Stats>,
     pub snapshot: Snapshot,
-    pub address: SocketAddrV4,
+    pub address: SocketAddr,
     sequence: u64,
     log: LogFile,
 }
@@ -39,17 +40,17 @@ static NUMBER: AtomicU32 = AtomicU32::new(0);
 
 impl Balancer {
     /// One worker, one listener, servers of equal weight.
-    pub fn new(servers: &[SocketAddrV4]) -> Balancer {
+    pub fn new(servers: &[SocketAddr]) -> Balancer {
         Balancer::with(servers, 1, |_| {})
     }
 
-    pub fn with(servers: &[SocketAddrV4], workers: usize, change: impl FnOnce(&mut Snapshot)) -> Balancer {
+    pub fn with(servers: &[SocketAddr], workers: usize, change: impl FnOnce(&mut Snapshot)) -> Balancer {
         let servers = (1..)
             .zip(servers)
             .map(|(id, &address)| ServerSnapshot { id, address, weight: 100, ramp: None })
             .collect();
         let sockets = bind_listeners(&["127.0.0.1:0".parse().unwrap()]).unwrap();
-        let SocketAddr::V4(address) = sockets[0].local_addr().unwrap() else { unreachable!() };
+        let address = sockets[0].local_addr().unwrap();
         let mut snapshot = Snapshot {
             listeners: vec![ListenerSnapshot {
                 id: 1,
@@ -59,9 +60,12 @@ impl Balancer {
                 idle_timeout_ms: 15_000,
                 request_timeout_ms: 15_000,
                 x_forwarded_for: true,
-                local_addresses: vec![Ipv4Addr::LOCALHOST],
+                trusted_proxies: None,
+                local_addresses: vec![Ipv4Addr::LOCALHOST.into()],
             }],
-            groups: vec![GroupSnapshot { name: "web".into(), keepalive: true, fail_open: false, servers }],
+            groups: vec![GroupSnapshot::new("web", servers)],
+            cookie_keys: vec![],
+            cuts: vec![],
         };
         change(&mut snapshot);
         let stats = Arc::new(Stats::default());
@@ -135,7 +139,7 @@ pub struct Client {
 }
 
 impl Client {
-    pub fn connect(address: SocketAddrV4) -> Client {
+    pub fn connect(address: SocketAddr) -> Client {
         let stream = TcpStream::connect(address).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         stream.set_nodelay(true).unwrap();
@@ -264,7 +268,7 @@ impl ServerConnection {
 
 /// A server on a port of its own; its threads end with the test process.
 pub struct Server {
-    pub address: SocketAddrV4,
+    pub address: SocketAddr,
     /// What handlers noted.
     pub notes: Arc<Mutex<Vec<String>>>,
 }
@@ -275,7 +279,7 @@ impl Server {
         handle: impl Fn(&mut ServerConnection, &Mutex<Vec<String>>) + Send + Sync + 'static,
     ) -> Server {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let SocketAddr::V4(address) = listener.local_addr().unwrap() else { unreachable!() };
+        let address = listener.local_addr().unwrap();
         let notes = Arc::new(Mutex::new(Vec::new()));
         let (shared, handle) = (notes.clone(), Arc::new(handle));
         std::thread::spawn(move || {
@@ -307,19 +311,35 @@ impl Server {
     }
 }
 
+/// A server that tells when a request came and answers when it is told to.
+pub fn held() -> (Server, Receiver<()>, Sender<()>) {
+    let (arrived, arrivals) = channel();
+    let (release, released) = channel();
+    let (arrived, released) = (Mutex::new(arrived), Mutex::new(released));
+    let server = Server::new(move |connection, _| {
+        while connection.request().is_some() {
+            arrived.lock().unwrap().send(()).unwrap();
+            released.lock().unwrap().recv_timeout(PATIENCE).unwrap();
+            connection.answer("held");
+        }
+    });
+    (server, arrivals, release)
+}
+
+// Holds SG-154, SG-226
 /// An address nobody listens on.
-pub fn refusing() -> SocketAddrV4 {
+pub fn refusing() -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let SocketAddr::V4(address) = listener.local_addr().unwrap() else { unreachable!() };
-    address
+
+    listener.local_addr().unwrap()
 }
 
 /// An address that leaves SYNs unanswered, as long as what is returned lives: a listener with a full queue.
-pub fn silent() -> (SocketAddrV4, impl Sized) {
+pub fn silent() -> (SocketAddr, impl Sized) {
     let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
-    socket.bind(&"127.0.0.1:0".parse::<SocketAddrV4>().unwrap().into()).unwrap();
+    socket.bind(&"127.0.0.1:0".parse::<SocketAddr>().unwrap().into()).unwrap();
     socket.listen(0).unwrap();
-    let address = socket.local_addr().unwrap().as_socket_ipv4().unwrap();
+    let address = socket.local_addr().unwrap().as_socket().unwrap();
     let full: Vec<_> = (0..2)
         .map(|_| {
             let filler = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();

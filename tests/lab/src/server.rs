@@ -185,6 +185,7 @@ pub(crate) fn write_big_file(file: &Path, bytes: u64) -> Result<()> {
 mod tests {
     use super::*;
 
+    // Holds XR-71
     #[test]
     fn pages_are_the_tutorials_word_for_word() {
         assert_eq!(index_page(ECS01), "Hello World! This is ECS01 in Chengdu.");

@@ -419,6 +419,7 @@ mod tests {
         assert!(!lines.iter().any(|line| line.contains("100.64")));
     }
 
+    // Holds XR-51, XR-52
     #[test]
     fn back_to_origin_routes_stand_on_every_hop_of_the_way_back() {
         let lines = lines(&LabOptions { variant: Variant::BackToOrigin, ..LabOptions::default() });

@@ -1,9 +1,10 @@
 //! No address serves two purposes.
 
 use super::{Checks, Spot};
+use crate::config::ErrorFamily::{Conflict, OperationDenied};
 use crate::model::Resources;
 use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 
 /// Uses of addresses by balancers and routers, in the order of the model.
 pub(super) fn addresses_in_use(resources: &Resources) -> Vec<(Ipv4Addr, Spot, String)> {
@@ -34,6 +35,7 @@ pub(super) fn check_addresses(resources: &Resources, checks: &mut Checks<'_>) {
     for (address, spot, words) in addresses_in_use(resources) {
         if let Some(other) = first_use.get(&address) {
             checks.error(
+                Conflict.of("Address"),
                 &spot,
                 format!("address {address}"),
                 format!("it is {other} already"),
@@ -44,15 +46,16 @@ pub(super) fn check_addresses(resources: &Resources, checks: &mut Checks<'_>) {
         first_use.insert(address, words);
     }
     // A server that is one of our own addresses is a forwarding loop (SG-42); a tunnel endpoint may be one.
-    let of_balancers: BTreeMap<Ipv4Addr, &String> = first_use
+    let of_balancers: BTreeMap<IpAddr, &String> = first_use
         .iter()
         .filter(|(_, words)| words.contains("load balancer"))
-        .map(|(address, words)| (*address, words))
+        .map(|(address, words)| (IpAddr::from(*address), words))
         .collect();
     for group in resources.server_groups.values() {
         for server in &group.servers {
             if let Some(words) = of_balancers.get(&server.address.ip) {
                 checks.error(
+                    OperationDenied.of("ForwardingLoop"),
                     &Spot::Server(group.name.clone(), server.address),
                     format!("address {}", server.address.ip),
                     format!("it is {words}: requests would run in a circle"),

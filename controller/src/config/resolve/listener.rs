@@ -1,11 +1,12 @@
 //! Listeners, and how they fit their load balancer and server group.
 
 use super::{Checks, Declared, Places, Spot};
+use crate::config::ErrorFamily::{IllegalParam, Mismatch, OperationDenied, ResourceAlreadyExist};
 use crate::config::decode::{Field, Report};
 use crate::config::file::ListenerEntry;
 use crate::model::{
-    Edition, GroupProtocol, Listener, ListenerName, ListenerProtocol, ListenerTimeouts, LoadBalancerName,
-    Resources, ServerGroupName,
+    Edition, Listener, ListenerName, ListenerProtocol, ListenerTimeouts, LoadBalancerName, Resources,
+    ServerGroupName,
 };
 
 pub(super) fn resolve_listener(
@@ -46,7 +47,14 @@ pub(super) fn resolve_listener(
         ];
         for (key, at) in places_of_http_settings {
             if let Some(at) = at {
-                report.error(at, &head.subject, key, "a setting of HTTP listeners only", "remove it");
+                report.error(
+                    head.code(IllegalParam, key),
+                    at,
+                    &head.subject,
+                    key,
+                    "a setting of HTTP listeners only",
+                    "remove it",
+                );
             }
         }
     }
@@ -70,6 +78,7 @@ pub(super) fn resolve_listener(
         server_group: ServerGroupName::new(server_group?),
         timeouts: ListenerTimeouts { idle: idle?, request: request? },
         x_forwarded_for,
+        trusted_proxies: None,
     })
 }
 
@@ -90,6 +99,7 @@ fn check_port(listener: &Listener, resources: &Resources, checks: &mut Checks<'_
     };
     if let Some(other) = resources.listeners.values().find(same) {
         checks.error(
+            ResourceAlreadyExist.of("Listener"),
             &Spot::ListenerPort(listener.name.clone()),
             format!("port {}", listener.port),
             format!("listener \"{}\" has this port of load balancer \"{}\"", other.name, other.load_balancer),
@@ -103,13 +113,14 @@ fn check_group(listener: &Listener, resources: &Resources, checks: &mut Checks<'
     let Some(group) = resources.server_groups.get(&listener.server_group) else { return };
     let spot = Spot::ListenerGroup(listener.name.clone());
     let value = format!("server group \"{}\"", group.name);
-    let mismatch = match (listener.protocol, group.protocol) {
-        (ListenerProtocol::Http, GroupProtocol::Http) | (ListenerProtocol::Tcp, GroupProtocol::Tcp) => None,
-        (ListenerProtocol::Http, GroupProtocol::Tcp) => Some(("TCP", "HTTP")),
-        (ListenerProtocol::Tcp, GroupProtocol::Http) => Some(("HTTP", "TCP")),
+    let mismatch = match (listener.protocol.is_l4(), group.is_l4()) {
+        (false, true) => Some(("TCP", "HTTP")),
+        (true, false) => Some(("HTTP", "TCP")),
+        _ => None,
     };
     if let Some((of_group, of_listener)) = mismatch {
         checks.error(
+            Mismatch.of("Protocol"),
             &spot,
             value.clone(),
             format!("its protocol is {of_group}; a listener of protocol {of_listener} needs one of the same"),
@@ -117,13 +128,14 @@ fn check_group(listener: &Listener, resources: &Resources, checks: &mut Checks<'
         );
     }
     let Some(load_balancer) = resources.load_balancers.get(&listener.load_balancer) else { return };
-    if load_balancer.vpc != group.vpc {
+    if let Some(vpc) = group.vpc.as_ref().filter(|vpc| **vpc != load_balancer.vpc) {
         checks.error(
+            Mismatch.of("VpcId"),
             &spot,
             value.clone(),
             format!(
                 "it belongs to VPC \"{}\", load balancer \"{}\" to VPC \"{}\"",
-                group.vpc, load_balancer.name, load_balancer.vpc
+                vpc, load_balancer.name, load_balancer.vpc
             ),
             "use a group of the load balancer's VPC; servers elsewhere join it with `remote_ip: true`",
         );
@@ -135,6 +147,7 @@ fn check_group(listener: &Listener, resources: &Resources, checks: &mut Checks<'
         ];
         for (feature, _) in features.into_iter().filter(|(_, is_on)| *is_on) {
             checks.error(
+                OperationDenied.of("BasicEdition"),
                 &spot,
                 value.clone(),
                 format!("{feature} is on, and load balancer \"{}\" is of edition Basic", load_balancer.name),

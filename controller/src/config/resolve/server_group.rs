@@ -3,6 +3,7 @@
 use super::health_check::resolve_health_check;
 use super::rules::{PRIVATE_RANGES_TEXT, is_private};
 use super::{Declared, Places, Spot};
+use crate::config::ErrorFamily::{DuplicatedParam, IllegalParam, QuotaExceeded};
 use crate::config::decode::{Field, Report};
 use crate::config::file::{ServerEntry, ServerGroupEntry};
 use crate::model::{
@@ -48,8 +49,8 @@ pub(super) fn resolve_server_group(
         head,
         "scheduler",
         &entry.scheduler,
-        Scheduler::Wrr,
-        &[("Wrr", Scheduler::Wrr)],
+        (),
+        &[("Wrr", ())],
         &[
             ("Wlc", "weighted least connections is not supported yet"),
             ("Sch", "consistent hashing is not supported yet"),
@@ -66,6 +67,7 @@ pub(super) fn resolve_server_group(
     let servers = entry.servers.items();
     if let Some(beyond) = servers.get(SERVERS_MAX) {
         report.error(
+            QuotaExceeded.of("ServerGroupServersNum"),
             beyond.head.at,
             &head.subject,
             format!("{} servers", servers.len()),
@@ -80,6 +82,7 @@ pub(super) fn resolve_server_group(
         let Some(server) = resolve_server(entry, vpc_network, report) else { continue };
         if let Some(first) = identities.insert(server.address, entry.head.at) {
             report.error(
+                DuplicatedParam.of("Server"),
                 entry.head.at,
                 &entry.head.subject,
                 "",
@@ -101,13 +104,21 @@ pub(super) fn resolve_server_group(
     Some(ServerGroup {
         name: name?,
         group_type: group_type?,
-        vpc: VpcName::new(vpc?),
+        vpc: Some(VpcName::new(vpc?)),
         protocol: protocol?,
-        scheduler: scheduler?,
+        scheduler: scheduler.map(|()| Scheduler::Wrr)?,
         health_check: health_check?,
         slow_start: slow_start?,
         connection_drain: connection_drain?,
         upstream_keepalive,
+        sticky_session: None,
+        cross_zone: true,
+        ipv6: false,
+        tls_verification: None,
+        service_name: None,
+        ip_version_affinity_mode: None,
+        resource_group: None,
+        tags: Default::default(),
         servers: resolved,
     })
 }
@@ -155,6 +166,7 @@ fn resolve_server(
         Field::Good(text) if is_description(&text.value) => Some(text.value.clone()),
         Field::Good(text) => {
             report.error(
+                head.code(IllegalParam, "description"),
                 text.at,
                 &head.subject,
                 "description",
@@ -171,6 +183,7 @@ fn resolve_server(
     let is_remote_flag_known = !matches!(entry.remote_ip, Field::Bad);
     if remote_ip && !is_private(ip) {
         report.error(
+            head.code(IllegalParam, "address"),
             address.at,
             &head.subject,
             value,
@@ -179,6 +192,7 @@ fn resolve_server(
         );
     } else if !is_private(ip) {
         report.error(
+            head.code(IllegalParam, "address"),
             address.at,
             &head.subject,
             value,
@@ -191,6 +205,7 @@ fn resolve_server(
         && !cidr.contains(&ip)
     {
         report.error(
+            head.code(IllegalParam, "address"),
             address.at,
             &head.subject,
             value,
@@ -198,7 +213,15 @@ fn resolve_server(
             "write `remote_ip: true` for a server in another network",
         );
     }
-    Some(Server { address: ServerAddress { ip, port: port? }, weight: weight?, remote_ip, description })
+    Some(Server {
+        id: crate::model::ServerId::Ip,
+        address: ServerAddress { ip: ip.into(), port: port? },
+        weight: weight?,
+        remote_ip,
+        zone: None,
+        description,
+        trigger: None,
+    })
 }
 
 /// SG-35.

@@ -2,6 +2,7 @@
 
 use super::rules::overlap;
 use super::{Declared, Places, Spot};
+use crate::config::ErrorFamily::{Conflict, DuplicatedParam, IllegalParam};
 use crate::config::decode::Report;
 use crate::config::file::{RouteEntry, VpcEntry, VswitchEntry};
 use crate::model::{RegionName, Route, TransitRouterName, Vpc, VpcName, Vswitch, VswitchName, ZoneName};
@@ -35,7 +36,7 @@ pub(super) fn resolve_vpc(
             places.set(spot, report.place(destination.at), &entry.head.subject);
         }
     }
-    Some(Vpc { name: name?, region: region?, cidr: cidr?, vswitches, routes })
+    Some(Vpc { name: name?, region: region?, cidr: cidr?, ipv6_cidr: None, vswitches, routes })
 }
 
 fn resolve_vswitches(
@@ -44,7 +45,7 @@ fn resolve_vswitches(
     report: &mut Report<'_>,
 ) -> BTreeMap<VswitchName, Vswitch> {
     let entries = entry.vswitches.items();
-    report.distinct("vSwitch", entries.iter().map(|entry| (&entry.head, &entry.name)));
+    report.distinct(("vSwitch", "name"), entries.iter().map(|entry| (&entry.head, &entry.name)));
     let mut vswitches: Vec<Vswitch> = Vec::new();
     for entry in entries {
         vswitches.extend(resolve_vswitch(entry, vpc_cidr, &vswitches, report));
@@ -67,6 +68,7 @@ fn resolve_vswitch(
         && !vpc_cidr.contains(&cidr)
     {
         report.error(
+            head.code(IllegalParam, "cidr"),
             written.at,
             &head.subject,
             format!("cidr {cidr}"),
@@ -76,6 +78,7 @@ fn resolve_vswitch(
     }
     for sibling in siblings.iter().filter(|sibling| overlap(sibling.cidr, cidr)) {
         report.error(
+            Conflict.of("CidrBlock"),
             written.at,
             &head.subject,
             format!("cidr {cidr}"),
@@ -83,7 +86,7 @@ fn resolve_vswitch(
             "choose CIDRs without common addresses",
         );
     }
-    Some(Vswitch { name: name?, zone: zone?, cidr })
+    Some(Vswitch { name: name?, zone: zone?, cidr, ipv6_cidr: None })
 }
 
 fn resolve_route(
@@ -103,6 +106,7 @@ fn resolve_route(
         && overlap(vpc_cidr, destination)
     {
         report.error(
+            Conflict.of("DestinationCidrBlock"),
             written.at,
             &head.subject,
             format!("destination {destination}"),
@@ -112,6 +116,7 @@ fn resolve_route(
     }
     if earlier.iter().any(|route| route.destination == destination) {
         report.error(
+            head.code(DuplicatedParam, "destination"),
             written.at,
             &head.subject,
             format!("destination {destination}"),

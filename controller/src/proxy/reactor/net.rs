@@ -8,7 +8,7 @@ use socket2::{SockRef, Socket};
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::io::{self, IoSlice};
-use std::net::{Shutdown, SocketAddr, SocketAddrV4};
+use std::net::{Shutdown, SocketAddr};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::pin::Pin;
 use std::rc::Rc;
@@ -143,7 +143,7 @@ impl TcpStream {
     }
 
     /// Connects `socket`, which must be non-blocking, to `address`.
-    pub async fn connect(socket: Socket, address: SocketAddrV4) -> io::Result<TcpStream> {
+    pub async fn connect(socket: Socket, address: SocketAddr) -> io::Result<TcpStream> {
         match socket.connect(&address.into()) {
             Ok(()) => return TcpStream::new(socket.into()),
             Err(error) if error.raw_os_error() == Some(rustix::io::Errno::INPROGRESS.raw_os_error()) => {}
@@ -345,7 +345,7 @@ impl TcpListener {
     }
 
     /// The next connection and who it is from. Errors: as accept(2), per-connection ones left out.
-    pub async fn accept(&self) -> io::Result<(TcpStream, SocketAddrV4)> {
+    pub async fn accept(&self) -> io::Result<(TcpStream, SocketAddr)> {
         poll_fn(|cx| {
             loop {
                 ready!(self.registered.poll_readable(cx));
@@ -353,7 +353,7 @@ impl TcpListener {
                 match rustix::net::acceptfrom_with(&self.registered.fd, flags) {
                     Ok((fd, peer)) => {
                         let peer = peer.and_then(|peer| SocketAddr::try_from(peer).ok());
-                        let Some(SocketAddr::V4(peer)) = peer else { continue };
+                        let Some(peer) = peer else { continue };
                         return Poll::Ready(TcpStream::new(fd).map(|stream| (stream, peer)));
                     }
                     Err(rustix::io::Errno::AGAIN) => self.registered.readiness.readable.set(false),

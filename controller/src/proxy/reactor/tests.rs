@@ -1,19 +1,19 @@
 use super::*;
 use socket2::{Domain, Socket, Type};
 use std::io::{Read, Write};
-use std::net::{SocketAddr, SocketAddrV4};
+use std::net::SocketAddr;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 const MS: u64 = 1_000_000;
 
-fn listen() -> (std::net::TcpListener, SocketAddrV4) {
+fn listen() -> (std::net::TcpListener, SocketAddr) {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let SocketAddr::V4(address) = listener.local_addr().unwrap() else { unreachable!() };
+    let address = listener.local_addr().unwrap();
     listener.set_nonblocking(true).unwrap();
     (listener, address)
 }
 
-async fn connect(address: SocketAddrV4) -> io::Result<TcpStream> {
+async fn connect(address: SocketAddr) -> io::Result<TcpStream> {
     let socket = Socket::new(Domain::IPV4, Type::STREAM.nonblocking(), None).unwrap();
     TcpStream::connect(socket, address).await
 }

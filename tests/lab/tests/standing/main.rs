@@ -67,6 +67,7 @@ fn tunnelled_at(lab: &Lab, host: &str, outer: Ipv4Addr, local: Ipv4Addr) -> (u32
     (u32::from_be_bytes([0, packet[4], packet[5], packet[6]]), packet[8..length].to_vec())
 }
 
+// Holds XR-70, XR-111
 #[test]
 fn regions_reach_each_other_and_answers_to_the_balancer_enter_its_tunnels() {
     if !requirement::root("regions_reach_each_other_and_answers_to_the_balancer_enter_its_tunnels") {
@@ -97,6 +98,7 @@ fn regions_reach_each_other_and_answers_to_the_balancer_enter_its_tunnels() {
     );
 }
 
+// Holds XR-52
 #[test]
 fn back_to_origin_addresses_return_by_the_tunnel_of_their_zone() {
     if !requirement::root("back_to_origin_addresses_return_by_the_tunnel_of_their_zone") {
@@ -109,6 +111,7 @@ fn back_to_origin_addresses_return_by_the_tunnel_of_their_zone() {
     assert_eq!(vni, 102);
 }
 
+// Holds XR-70
 #[test]
 fn clients_resolve_the_domain_to_the_vips() {
     if !requirement::root("clients_resolve_the_domain_to_the_vips") {
@@ -247,6 +250,7 @@ fn a_process_ends_with_its_children_when_dropped() {
     assert!(state.is_empty() || state.contains(") Z "), "still there: {state}");
 }
 
+// Holds XR-111
 #[test]
 fn nothing_of_the_lab_remains_and_nothing_else_is_touched() {
     if !requirement::root("nothing_of_the_lab_remains_and_nothing_else_is_touched") {
