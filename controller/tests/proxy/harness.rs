@@ -313,7 +313,7 @@ impl Server {
 /// An address nobody listens on.
 pub fn refusing() -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    
+
     listener.local_addr().unwrap()
 }
 
