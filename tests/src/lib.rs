@@ -4,6 +4,7 @@
 pub mod balancer;
 pub mod difference;
 pub mod forwarder;
+pub mod load;
 pub mod metrics;
 pub mod packet;
 pub mod random;

@@ -12,7 +12,8 @@ use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 /// Has `host` hold `address` beside its own, as the controller would, on the interface of its network: nobody answers
 /// for an IPv6 address that is on another, such as loopback.
 fn hold(lab: &Lab, host: &str, address: &str) {
-    let length = if address.contains(':') { 128 } else { 32 };
+    // Without `nodad` it could not be used before a kernel worker has said so.
+    let length = if address.contains(':') { "128 nodad" } else { "32" };
     let port = match address {
         _ if address.starts_with("fd00:16:2:") || address.starts_with("172.16.2.") => "eth2",
         _ if address.starts_with("2001:") => "eth0",
