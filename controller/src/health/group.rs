@@ -129,22 +129,28 @@ impl GroupHealth {
 
         // Leave first: a server on its way out carries no traffic for those that join.
         let mut stayed = std::mem::take(&mut self.servers);
-        let mut left: Vec<Entry> =
-            stayed.extract_if(.., |entry| !entry.is_member() || !has_address(group, entry.address)).collect();
+        let mut left: Vec<Entry> = stayed.extract_if(.., |entry| !entry.is_member()).collect();
+        left.extend(stayed.extract_if(.., |entry| !has_address(group, entry.address)));
         for entry in &mut left {
             let events = entry.machine.handle(Event::Removed(self.drain), false, now);
             record(&mut notices, entry, events);
         }
         left.retain(|entry| *entry.machine.state() != State::Gone);
 
-        let joined_from = stayed.len();
         self.servers = stayed;
         let checked = self.health_check.is_some();
-        for place in 0..joined_from {
-            let configured =
-                group.servers.iter().find(|server| server.address == self.servers[place].address);
-            let weight = configured.expect("servers that stay are in the new configuration").weight;
-            let before = std::mem::replace(&mut self.servers[place].weight, weight);
+        // All weights first: who carries traffic is judged by the new ones, whatever the order of the servers.
+        let weights_before: Vec<Weight> = self
+            .servers
+            .iter_mut()
+            .map(|entry| {
+                let configured = group.servers.iter().find(|server| server.address == entry.address);
+                let weight = configured.expect("servers that stay are in the new configuration").weight;
+                std::mem::replace(&mut entry.weight, weight)
+            })
+            .collect();
+        for (place, before) in weights_before.into_iter().enumerate() {
+            let weight = self.servers[place].weight;
             let changed = match (before, weight) {
                 (Weight::ZERO, Weight::ZERO) => None,
                 (_, Weight::ZERO) => Some(Event::WeightZero),

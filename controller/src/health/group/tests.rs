@@ -93,6 +93,7 @@ fn expect(health: &GroupHealth, wanted: &str) {
     assert_eq!(picture(health), wanted);
 }
 
+// Holds SG-187, SG-192
 #[test]
 fn sends_to_all_while_none_is_proven_and_to_the_proven_ones_afterwards() {
     let mut health = new(&config(&[(1, 100), (2, 50), (3, 0)]));
@@ -103,6 +104,7 @@ fn sends_to_all_while_none_is_proven_and_to_the_proven_ones_afterwards() {
     expect(&health, "1+Normal 2-Initial 3-Unused");
 }
 
+// Holds SG-90, SG-93, SG-192
 #[test]
 fn sends_to_all_when_all_have_failed_and_never_to_weight_zero() {
     let mut health = new(&config(&[(1, 100), (2, 100), (3, 0)]));
@@ -112,6 +114,7 @@ fn sends_to_all_when_all_have_failed_and_never_to_weight_zero() {
     expect(&health, "1+Unhealthy 2+Unhealthy 3-Unused");
 }
 
+// Holds SG-93
 #[test]
 fn a_group_without_weight_is_not_fail_open() {
     assert!(!new(&config(&[])).is_fail_open());
@@ -120,12 +123,14 @@ fn a_group_without_weight_is_not_fail_open() {
     expect(&health, "1-Unused");
 }
 
+// Holds SG-91, SG-190
 #[test]
 fn only_servers_with_weight_are_probed_and_only_while_checks_are_on() {
     assert_eq!(new(&config(&[(1, 100), (2, 0)])).probed_servers().collect::<Vec<_>>(), [address(1)]);
     assert_eq!(new(&unchecked(&[(1, 100)])).probed_servers().count(), 0);
 }
 
+// Holds SG-135..SG-137, SG-187
 #[test]
 fn the_first_server_does_not_ramp_and_the_next_one_does() {
     let mut health = new(&config(&[(1, 100)]));
@@ -139,6 +144,7 @@ fn the_first_server_does_not_ramp_and_the_next_one_does() {
     expect(&health, "1+Normal 2+Normal");
 }
 
+// Holds SG-135, SG-137, SG-190, SG-192
 #[test]
 fn without_checks_a_new_server_ramps_at_once() {
     let mut health = new(&unchecked(&[(1, 100), (2, 100)]));
@@ -147,6 +153,7 @@ fn without_checks_a_new_server_ramps_at_once() {
     expect(&health, "1+Unavailable 2+Unavailable 3+^Unavailable 4+^Unavailable");
 }
 
+// Holds SG-136, SG-140
 #[test]
 fn a_server_ramping_itself_lets_no_other_ramp() {
     let mut health = new(&config(&[(1, 100), (2, 100)]));
@@ -159,6 +166,7 @@ fn a_server_ramping_itself_lets_no_other_ramp() {
     expect(&health, "1+dNormal 2+^Normal");
 }
 
+// Holds SG-140
 #[test]
 fn servers_that_recover_at_one_moment_do_not_ramp() {
     let mut health = new(&config(&[(1, 100), (2, 100)]));
@@ -169,6 +177,7 @@ fn servers_that_recover_at_one_moment_do_not_ramp() {
     expect(&health, "1+Normal 2+dNormal");
 }
 
+// Holds SG-139
 #[test]
 fn a_server_that_recovers_ramps_from_zero() {
     let mut health = new(&config(&[(1, 100), (2, 100)]));
@@ -180,6 +189,7 @@ fn a_server_that_recovers_ramps_from_zero() {
     assert_eq!(health.standings().nth(1).unwrap().ramp, Some(RampStanding { start: at(20), duration: RAMP }));
 }
 
+// Holds SG-138, SG-158, SG-201, SG-202
 #[test]
 fn a_server_added_again_ramps_again_and_its_old_drain_goes_on() {
     let mut health = new(&config(&[(1, 100), (2, 100)]));
@@ -201,6 +211,7 @@ fn a_server_added_again_ramps_again_and_its_old_drain_goes_on() {
     expect(&health, "1+Normal 2+^Normal");
 }
 
+// Holds SG-140, SG-141
 #[test]
 fn a_raised_weight_ramps_and_a_changed_one_goes_on() {
     let mut health = new(&unchecked(&[(1, 100), (2, 0)]));
@@ -214,6 +225,28 @@ fn a_raised_weight_ramps_and_a_changed_one_goes_on() {
     expect(&health, "1+Unavailable 2-Unused");
 }
 
+// Holds SG-136, SG-141
+#[test]
+fn a_raised_weight_does_not_ramp_beside_one_that_goes_to_0_at_once() {
+    for order in [[1, 2], [2, 1]] {
+        let weights = |raised, lowered| order.map(|last| (last, if last == 1 { raised } else { lowered }));
+        let mut health = new(&unchecked(&weights(0, 100)));
+        health.update(&unchecked(&weights(100, 0)), at(5));
+        let standing = health.standings().find(|standing| last_byte(standing.address) == 1).unwrap();
+        assert!(standing.receives_new && standing.ramp.is_none(), "order {order:?}: {standing:?}");
+    }
+}
+
+// Holds SG-202
+#[test]
+fn shows_those_that_left_in_the_order_in_which_they_left() {
+    let mut health = new(&config(&[(1, 100), (2, 100), (3, 100)]));
+    health.update(&config(&[(1, 100), (3, 100)]), at(1));
+    health.update(&config(&[(3, 100)]), at(1));
+    expect(&health, "3+Initial 2dRemoving 1dRemoving");
+}
+
+// Holds SG-134
 #[test]
 fn turning_slow_start_on_or_off_starts_no_ramp() {
     let off = |servers| ServerGroup { slow_start: None, ..config(servers) };
@@ -230,6 +263,7 @@ fn turning_slow_start_on_or_off_starts_no_ramp() {
     expect(&health, "1+Normal 2+dNormal");
 }
 
+// Holds SG-93, SG-153, SG-161
 #[test]
 fn the_last_usable_server_failing_cancels_the_drains_of_those_that_receive_again() {
     let mut health = new(&config(&[(1, 100), (2, 100), (3, 100)]));
@@ -247,6 +281,7 @@ fn the_last_usable_server_failing_cancels_the_drains_of_those_that_receive_again
     expect(&health, "1+Normal 2dUnhealthy 3dRemoving");
 }
 
+// Holds SG-154
 #[test]
 fn draining_off_lets_removed_servers_go_at_once() {
     let off = |servers| ServerGroup { connection_drain: None, ..config(servers) };
@@ -259,6 +294,7 @@ fn draining_off_lets_removed_servers_go_at_once() {
     expect(&health, "1+Normal");
 }
 
+// Holds SG-156
 #[test]
 fn an_idle_server_goes_before_its_deadline() {
     let mut health = new(&config(&[(1, 100), (2, 100)]));
@@ -269,6 +305,7 @@ fn an_idle_server_goes_before_its_deadline() {
     expect(&health, "1+Initial");
 }
 
+// Holds SG-190, SG-195
 #[test]
 fn turning_checks_off_makes_all_usable_and_on_again_keeps_them() {
     let servers = [(1, 100), (2, 100), (3, 0)];
@@ -283,6 +320,7 @@ fn turning_checks_off_makes_all_usable_and_on_again_keeps_them() {
     expect(&health, "1+Normal 2dUnhealthy 3-Unused");
 }
 
+// Holds SG-186, SG-195
 #[test]
 fn changed_check_settings_keep_verdicts_and_restart_counts() {
     let mut health = new(&config(&[(1, 100)]));
@@ -299,6 +337,7 @@ fn changed_check_settings_keep_verdicts_and_restart_counts() {
     expect(&health, "1+Unhealthy");
 }
 
+// Holds SG-133
 #[test]
 fn announces_each_step_of_a_ramp_until_it_is_over() {
     let mut health = new(&unchecked(&[(1, 100)]));
@@ -474,6 +513,7 @@ fn assert_rules(
     assert_eq!(health.next_deadline(now).is_some(), waits, "{}", context());
 }
 
+// Holds SG-92, SG-93, SG-136, SG-161, SG-201
 #[test]
 fn keeps_its_rules_through_random_events() {
     for seed in 0..200 {

@@ -48,6 +48,7 @@ fn check(from: State, events: &[Event], to: State, ramping: bool) -> Machine {
     machine
 }
 
+// Holds SG-91, SG-137, SG-200
 #[test]
 fn joins_by_weight_and_checks() {
     let join = |has_weight, checked| Machine::join(has_weight, checked, true, NOW);
@@ -58,6 +59,7 @@ fn joins_by_weight_and_checks() {
     assert_eq!(Machine::join(true, false, false, NOW).0.ramp(), None);
 }
 
+// Holds SG-186, SG-200
 #[test]
 fn becomes_healthy_after_the_threshold_of_passes_in_a_row() {
     check(State::Initial, &[pass(), pass()], State::Initial, false);
@@ -67,6 +69,7 @@ fn becomes_healthy_after_the_threshold_of_passes_in_a_row() {
     check(State::Unhealthy(failure()), &[pass(), pass(), fail(), pass()], State::Unhealthy(failure()), false);
 }
 
+// Holds SG-186, SG-200
 #[test]
 fn becomes_unhealthy_after_the_threshold_of_failures_in_a_row() {
     check(State::Initial, &[fail()], State::Initial, false);
@@ -75,6 +78,7 @@ fn becomes_unhealthy_after_the_threshold_of_failures_in_a_row() {
     check(State::Healthy, &[fail(), fail()], State::Unhealthy(failure()), false);
 }
 
+// Holds SG-200
 #[test]
 fn reports_the_latest_reason_and_the_first_moment_of_a_failure() {
     let mut machine = check(State::Initial, &[fail(), fail()], State::Unhealthy(failure()), false);
@@ -85,6 +89,7 @@ fn reports_the_latest_reason_and_the_first_moment_of_a_failure() {
     assert_eq!((machine.state(), machine.since()), (&State::Unhealthy(silent), LATER));
 }
 
+// Holds SG-137, SG-139, SG-200
 #[test]
 fn ramps_from_the_moment_it_becomes_healthy_if_told_to() {
     for from in [State::Initial, State::Unhealthy(failure())] {
@@ -112,6 +117,7 @@ fn a_ramp_ends_when_slow_start_is_turned_off() {
     assert_eq!(machine(State::Healthy).handle(Event::Tick(None), false, NOW), [Notice::RampEnded]);
 }
 
+// Holds SG-91, SG-200
 #[test]
 fn weight_zero_makes_it_unused_from_anywhere() {
     for from in [State::Initial, State::Healthy, State::Unhealthy(failure()), State::Unchecked, State::Unused]
@@ -120,6 +126,7 @@ fn weight_zero_makes_it_unused_from_anywhere() {
     }
 }
 
+// Holds SG-141, SG-200
 #[test]
 fn a_raised_weight_starts_over() {
     check(State::Unused, &[Event::WeightRaised { checked: true }], State::Initial, false);
@@ -129,6 +136,7 @@ fn a_raised_weight_starts_over() {
     assert_eq!(machine.ramp(), Some(LATER));
 }
 
+// Holds SG-190, SG-195, SG-200
 #[test]
 fn disabled_checks_make_it_usable_and_enabled_ones_keep_the_verdict() {
     check(State::Initial, &[Event::ChecksDisabled], State::Unchecked, false);
@@ -143,12 +151,14 @@ fn disabled_checks_make_it_usable_and_enabled_ones_keep_the_verdict() {
     assert_eq!(machine.ramp(), Some(LATER));
 }
 
+// Holds SG-195, SG-200
 #[test]
 fn changed_check_settings_restart_the_counts_and_keep_the_verdict() {
     check(State::Healthy, &[fail(), Event::ChecksChanged, fail()], State::Healthy, true);
     check(State::Initial, &[pass(), pass(), Event::ChecksChanged, pass()], State::Initial, false);
 }
 
+// Holds SG-153, SG-200
 #[test]
 fn a_failed_server_that_receives_nothing_drains() {
     let mut machine = machine(State::Unhealthy(failure()));
@@ -161,11 +171,13 @@ fn a_failed_server_that_receives_nothing_drains() {
     assert_eq!(machine.drains(), []);
 }
 
+// Holds SG-154
 #[test]
 fn does_not_drain_while_draining_is_off() {
     assert_eq!(machine(State::Unhealthy(failure())).handle(Event::ShutOut(None), false, NOW), []);
 }
 
+// Holds SG-156, SG-200
 #[test]
 fn a_drain_ends_early_only_when_nothing_was_in_flight_after_it_began() {
     let mut machine = machine(State::Unhealthy(failure()));
@@ -176,6 +188,7 @@ fn a_drain_ends_early_only_when_nothing_was_in_flight_after_it_began() {
     assert_eq!(ended, [Notice::DrainEnded(drain, DrainEnd::Idle)]);
 }
 
+// Holds SG-159
 #[test]
 fn a_drain_outlives_recovery() {
     let mut machine = machine(State::Unhealthy(failure()));
@@ -194,6 +207,7 @@ fn a_drain_outlives_recovery() {
     assert_eq!(deadlines, [NOW + seconds(15), NOW + seconds(20)]);
 }
 
+// Holds SG-161
 #[test]
 fn fail_open_cancels_a_drain_for_failing() {
     let mut machine = machine(State::Unhealthy(failure()));
@@ -203,6 +217,7 @@ fn fail_open_cancels_a_drain_for_failing() {
     assert_eq!(notices, [Notice::DrainEnded(drain, DrainEnd::Cancelled)]);
 }
 
+// Holds SG-153, SG-200, SG-202
 #[test]
 fn a_removed_server_drains_and_goes() {
     for from in [State::Initial, State::Healthy, State::Unhealthy(failure()), State::Unused, State::Unchecked]
@@ -219,6 +234,7 @@ fn a_removed_server_drains_and_goes() {
     }
 }
 
+// Holds SG-151, SG-156, SG-200
 #[test]
 fn a_removed_server_goes_at_once_without_draining_or_without_time_for_it() {
     check(State::Healthy, &[Event::Removed(None)], State::Gone, false);
@@ -226,6 +242,7 @@ fn a_removed_server_goes_at_once_without_draining_or_without_time_for_it() {
     check(State::Healthy, &[Event::Removed(Some(seconds(9))), Event::Idle(LATER)], State::Gone, false);
 }
 
+// Holds SG-151
 #[test]
 fn time_zero_cuts_at_once() {
     let notices =

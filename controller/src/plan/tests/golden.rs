@@ -212,6 +212,7 @@ cleanup
     plans(&mut world, "nothing\n");
 }
 
+// Holds SG-90
 #[test]
 fn a_server_without_weight_has_an_element_and_no_share() {
     let mut world = world();
@@ -297,6 +298,7 @@ impl Healthy {
     }
 }
 
+// Holds SG-133
 #[test]
 fn a_slow_start_changes_the_table_in_eight_steps() {
     let mut healthy = Healthy::new(|group| {
@@ -337,6 +339,7 @@ fn a_slow_start_changes_the_table_in_eight_steps() {
     );
 }
 
+// Holds SG-153, SG-155
 #[test]
 fn a_removed_server_drains_and_is_then_free() {
     let mut healthy = Healthy::new(|group| {
@@ -406,6 +409,7 @@ fn a_drain_goes_on_under_the_next_process() {
     assert!(!servers_and_tables(&healthy.world).contains("172.16.1.20:8080"));
 }
 
+// Holds SG-154
 #[test]
 fn a_removed_server_without_drain_keeps_its_element_while_it_has_flows() {
     let mut healthy = Healthy::new(|_| {});
@@ -431,6 +435,7 @@ commit epoch 4
     );
 }
 
+// Holds SG-153, SG-155, SG-159
 #[test]
 fn a_failed_server_drains_and_is_then_gone() {
     let mut healthy = Healthy::new(|group| {
@@ -516,6 +521,7 @@ fn checks() -> HealthCheck {
     }
 }
 
+// Holds XR-108
 #[test]
 fn flows_of_a_next_hop_that_cannot_be_reached_go_to_the_others() {
     let mut world = World::new();
