@@ -32,8 +32,11 @@ const STEPS: usize = 3_000;
 /// Steps in all from which on a run must have seen everything that can happen.
 const STEPS_THAT_SHOW_ALL: u64 = 300_000;
 
-// Holds SG-81, SG-82, SG-90..SG-94, SG-130, SG-133..SG-141, SG-151, SG-153..SG-156, SG-158, SG-159, SG-161, SG-186,
-// SG-187, SG-190, SG-192, SG-195, SG-200..SG-202
+// Holds SG-81, SG-82, SG-90..SG-94
+// Holds SG-130, SG-133..SG-141
+// Holds SG-151, SG-153..SG-156, SG-158, SG-159, SG-161
+// Holds SG-186, SG-187, SG-190, SG-192, SG-195
+// Holds SG-200..SG-202, SG-226
 #[test]
 fn groups_do_what_the_requirements_say_whatever_happens() {
     let steps = setting("SIMULATION_STEPS").map_or(STEPS, |steps| steps as usize);
@@ -101,7 +104,9 @@ fn history(seed: u64, steps: usize, seen: &mut Seen) -> Result<(), Failure> {
             return Err(Failure { seed, settings, steps: taken, difference });
         }
     }
-    seen.add(Seen { sights: run.sights.clone(), arrows: run.reference().arrows.clone() });
+    let mut sights = run.sights.clone();
+    *sights.0.entry("slow start begins".to_owned()).or_default() += run.reference().ramps;
+    seen.add(Seen { sights, arrows: run.reference().arrows.clone() });
     Ok(())
 }
 
@@ -166,7 +171,7 @@ impl Seen {
             "fail-open begins",
             "fail-open ends",
         ] {
-            assert!(self.sights.0.contains_key(what), "no history saw: {what}");
+            assert!(self.sights.0.get(what).is_some_and(|count| *count > 0), "no history saw: {what}");
         }
     }
 }

@@ -132,6 +132,8 @@ pub struct Reference {
     pub happenings: Vec<Happening>,
     /// Every change of word there was, for checking that a run saw all of them. `None`: absent.
     pub arrows: BTreeSet<(Option<Word>, Option<Word>)>,
+    /// Slow starts so far.
+    pub ramps: u64,
     stays: u32,
 }
 
@@ -147,6 +149,7 @@ impl Reference {
             fail_open: false,
             happenings: Vec::new(),
             arrows: BTreeSet::new(),
+            ramps: 0,
             stays: 0,
         };
         reference.configure(settings);
@@ -356,6 +359,7 @@ impl Reference {
             match (is_good(stay), stay.good_since) {
                 (true, None) => {
                     stay.good_since = Some(self.now);
+                    self.ramps += u64::from(self.settings.slow_start.is_some() && others_carry);
                     (stay.ramp, stay.why.ramp) = match self.settings.slow_start {
                         None => (None, "SG-130: slow start is off"),
                         Some(_) if others_carry => (

@@ -249,9 +249,6 @@ impl Run {
 
     fn compare(&mut self) -> Result<(), Difference> {
         let seen: Vec<Seen> = self.subject.servers().collect();
-        let ramps =
-            self.reference.members.iter().filter(|stay| stay.ramp == Some(self.reference.now)).count();
-        (0..ramps).for_each(|_| self.sights.see("slow start begins"));
         let stays: Vec<&Stay> = self.reference.servers().collect();
         let addresses = (
             stays.iter().map(|stay| stay.address).collect::<Vec<_>>(),

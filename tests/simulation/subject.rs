@@ -14,6 +14,7 @@ use controller::model::{
 };
 use controller::plan::{self, Ids};
 use controller::snapshot::{GroupSnapshot, ServerSnapshot};
+use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 use tests::scenario::Scenario;
@@ -84,7 +85,7 @@ impl Subject {
         let name = ServerGroupName::new(GROUP);
         let group = scenario.resources.server_groups.get_mut(&name).expect("just added");
         configure(group, settings);
-        let (health, notices) = GroupHealth::new(group, moment(0));
+        let (health, notices) = GroupHealth::new(group, &BTreeSet::new(), moment(0));
         let snapshot = GroupSnapshot::new(GROUP, Vec::new());
         let cycle = RoundRobin::new(&[]);
         let mut subject = Subject { scenario, ids: Ids::default(), health, now: 0, snapshot, cycle };
@@ -98,7 +99,7 @@ impl Subject {
         let name = ServerGroupName::new(GROUP);
         let group = self.scenario.resources.server_groups.get_mut(&name).expect("added at the start");
         configure(group, settings);
-        told(self.health.update(group, moment(now)))
+        told(self.health.update(group, &BTreeSet::new(), moment(now)))
     }
 
     /// The end of a probe.
@@ -114,7 +115,7 @@ impl Subject {
     /// Nothing was in flight at `counted_at`.
     pub fn idle(&mut self, id: MemberId, counted_at: Nanos, now: Nanos) -> Vec<Told> {
         self.now = now;
-        told(self.health.idle(id, moment(counted_at), moment(now)))
+        told(self.health.counted(id, |_| 0, moment(counted_at), moment(now)))
     }
 
     /// Lets time pass, ticking as asked. What ended at which tick is in the result, with the tick's moment. An error
@@ -263,11 +264,11 @@ fn configure(group: &mut ServerGroup, settings: &Settings) {
 
 fn told(notices: Vec<GroupNotice>) -> Vec<Told> {
     let told = |notice| match notice {
-        GroupNotice::FailOpen(begins) => Told::FailOpen(begins),
+        GroupNotice::FailOpen { begins, .. } => Told::FailOpen(begins),
         GroupNotice::Server { id, notice: Notice::DrainBegan(began), .. } => {
             Told::DrainBegan(id, drain(&began))
         }
-        GroupNotice::Server { id, notice: Notice::DrainEnded(ended, how), .. } => {
+        GroupNotice::Server { id, notice: Notice::DrainEnded { drain: ended, end: how, .. }, .. } => {
             let how = match how {
                 DrainEnd::Idle => End::Idle,
                 DrainEnd::Deadline => End::Deadline,

@@ -73,6 +73,9 @@ impl Datapath {
     pub fn flows(&self, now_secs: u32) -> FlowCounts {
         let mut counts = FlowCounts::default();
         let servers = &self.state.live().server;
+        if servers.is_empty() {
+            return counts;
+        }
         for index in 0..limits::NAT_SLOTS {
             let claim = Claim::from_bits(self.maps.nat_slots.claim(index).load(Ordering::Relaxed));
             if claim.is_live() && !claim.is_closed() && !claim.is_free(now_secs) {

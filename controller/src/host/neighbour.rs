@@ -211,7 +211,11 @@ impl NeighbourWatch {
 
     /// Replaces the addresses; neighbours no longer needed are let go.
     pub fn set_addresses(&self, addresses: BTreeSet<Ipv4Addr>) {
-        self.addresses.send_replace(addresses);
+        self.addresses.send_if_modified(|current| {
+            let is_new = *current != addresses;
+            *current = addresses;
+            is_new
+        });
     }
 }
 

@@ -72,6 +72,28 @@ pub fn neighbours_wanted(
     endpoints.chain(servers).collect()
 }
 
+/// Indices of serving elements whose servers have left and do not drain by a standing: only of these a plan needs to
+/// know whether flows hold them.
+pub fn departed(
+    resources: &Resources,
+    standings: &BTreeMap<ServerGroupName, Vec<Standing>>,
+    current: &MapState,
+) -> BTreeSet<u32> {
+    let servers = &current.live().server;
+    if servers.is_empty() {
+        return BTreeSet::new();
+    }
+    let known: BTreeSet<u64> = l4_groups(resources)
+        .into_iter()
+        .flat_map(|group| {
+            let addresses = members(group, standings, Moment::default()).into_keys();
+            addresses.filter_map(|address| server_identity(&group.name, address))
+        })
+        .collect();
+    let has_left = |server: &server::Server| server.identity != 0 && !known.contains(&server.identity);
+    servers.iter().filter(|(_, server)| has_left(server)).map(|(index, _)| *index).collect()
+}
+
 /// What the maps should hold. Elements that exist already keep their indices; Maglev tables whose servers and weights
 /// did not change keep their slots.
 pub fn desired(inputs: &Inputs, current: &MapState) -> Result<MapContents, CapacityError> {
@@ -314,7 +336,7 @@ impl<'a> Draft<'a> {
     }
 
     fn server(&mut self, group: &ServerGroup, address: ServerAddress) -> Result<(u64, u32), CapacityError> {
-        let identity = server_identity(&group.name, address);
+        let identity = identity_of_server(&group.name, ipv4(address.ip), address);
         let index = self.server_indices.of(identity)?;
         let (reach, via) = match routing::resolve(self.inputs.resources, group.vpc.as_ref(), address.ip) {
             Path::Local => (REACH_DIRECT, self.direct_hop(ipv4(address.ip))?),
@@ -406,7 +428,7 @@ impl<'a> Draft<'a> {
             group
                 .connection_drain
                 .is_some_and(|drain| self.inputs.now >= self.inputs.known_since + drain.timeout)
-                && server_identity(&group.name, address) == server.identity
+                && server_identity(&group.name, address) == Some(server.identity)
         })
     }
 
@@ -553,14 +575,14 @@ fn vip_identity(address: Ipv4Addr, listener: &Listener) -> u64 {
     identity(&[b"vip", &address.octets(), &listener.port.get().to_be_bytes(), b"tcp"])
 }
 
-/// What names the element of a server of an L4 group.
-pub fn server_identity(group: &ServerGroupName, address: ServerAddress) -> u64 {
-    identity(&[
-        b"server",
-        group.as_str().as_bytes(),
-        &ipv4(address.ip).octets(),
-        &address.port.get().to_be_bytes(),
-    ])
+/// What names the elements of a server of an L4 group; `None` for an IPv6 server, of which there are no elements.
+pub fn server_identity(group: &ServerGroupName, address: ServerAddress) -> Option<u64> {
+    let IpAddr::V4(ip) = address.ip else { return None };
+    Some(identity_of_server(group, ip, address))
+}
+
+fn identity_of_server(group: &ServerGroupName, ip: Ipv4Addr, address: ServerAddress) -> u64 {
+    identity(&[b"server", group.as_str().as_bytes(), &ip.octets(), &address.port.get().to_be_bytes()])
 }
 
 /// The address of an L4 server: configuration has only IPv4 ones there.

@@ -19,7 +19,7 @@ mod tests;
 
 pub use capacity::CapacityError;
 pub use contents::{Arrays, Keys, MapContents, MapState, Table};
-pub use desired::{Inputs, Neighbour, desired, neighbours_wanted, server_identity};
+pub use desired::{Inputs, Neighbour, departed, desired, neighbours_wanted, server_identity};
 pub use diff::{Change, MapOp, diff};
 pub use dump::{dump_change, dump_contents};
 pub use snapshot::{Ids, snapshot};

@@ -81,6 +81,8 @@ impl Control {
             Err(error) => {
                 self.resources = before.resources;
                 self.health = before.health;
+                self.standings = self.latest_standings();
+                self.look_ahead();
                 // The host may hold some of the new; what was in force before was accepted by it before.
                 if let Err(undo) = self.reconcile_host().await {
                     log::error!("undo the addresses and routes of a failed apply: {undo}");
@@ -133,6 +135,7 @@ impl Control {
         }
         self.set_targets();
         self.watch.set_addresses(self.neighbours_wanted(&self.resources));
+        self.consider_counting();
         Ok(revision)
     }
 

@@ -4,18 +4,19 @@ use crate::api::{Request, Response};
 use crate::config::Parsed;
 use crate::datapath::Datapath;
 use crate::health::machine::State;
-use crate::health::{DrainEnd, GroupHealth, GroupNotice, Moment, Notice, Standing};
+use crate::health::{DrainEnd, GroupHealth, GroupNotice, Moment, Notice, Standing, Tally};
 use crate::host::apply::Host;
+use crate::host::desired::HostState;
 use crate::host::neighbour::{NeighbourWatch, Resolutions};
 use crate::model::{Node, Resources, ServerAddress, ServerGroupName};
-use crate::plan::{Ids, Neighbour};
+use crate::plan::{self, Ids, Neighbour};
 use crate::probe::schedule::Prober;
 use crate::probe::{ProbeResult, TargetId, clock};
 use crate::proxy::{Engine, Stats};
 use crate::snapshot::Snapshot;
 use crate::store::{FileStore, Revision};
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
@@ -39,8 +40,17 @@ pub(super) struct Control {
     pub stats: Arc<Stats>,
     /// Health of every group that a listener uses.
     pub health: BTreeMap<ServerGroupName, GroupHealth>,
+    /// Where servers stood when something last changed in their group: what plans are made from. Evidence that changes
+    /// no plan (the latest probe) may be older here than in `health`.
+    pub standings: BTreeMap<ServerGroupName, Vec<Standing>>,
+    /// The next moment at which time alone changes something.
+    pub deadline: Option<Moment>,
+    /// Whether some server drains, or has left and may still have flows.
+    pub is_counting: bool,
     pub neighbours: BTreeMap<Ipv4Addr, Neighbour>,
     pub ids: Ids,
+    /// What the host's tables were last made to hold; `None` where something may have changed them since.
+    pub host_in_force: Option<HostState>,
     /// What each probe target stands for.
     pub targets: BTreeMap<TargetId, (ServerGroupName, ServerAddress)>,
     /// What the engine was told last, and under which number.
@@ -74,8 +84,12 @@ impl Control {
             engine,
             stats,
             health: BTreeMap::new(),
+            standings: BTreeMap::new(),
+            deadline: None,
+            is_counting: false,
             neighbours: BTreeMap::new(),
             ids: Ids::default(),
+            host_in_force: None,
             targets: BTreeMap::new(),
             snapshot: None,
             sequence: 0,
@@ -103,46 +117,53 @@ impl Control {
         let Some((name, address)) = self.targets.get(&result.id) else { return false };
         let Some(group) = self.health.get_mut(name) else { return false };
         let notices = group.probed(*address, result.outcome, result.at);
+        if notices.is_empty() {
+            return false;
+        }
         let name = name.clone();
-        self.report(&name, &notices);
-        !notices.is_empty()
+        self.changed(&name, &notices);
+        self.look_ahead();
+        true
     }
 
     /// Time passed for every group.
     pub fn tick(&mut self) {
         let now = clock::now();
-        let notices: Vec<_> =
-            self.health.iter_mut().map(|(name, group)| (name.clone(), group.tick(now))).collect();
-        for (name, notices) in notices {
-            self.report(&name, &notices);
+        let mut changed = Vec::new();
+        for (name, group) in &mut self.health {
+            let notices = group.tick(now);
+            if !notices.is_empty() {
+                changed.push((name.clone(), notices));
+            }
+        }
+        for (name, notices) in changed {
+            self.changed(&name, &notices);
+        }
+        self.look_ahead();
+    }
+
+    /// Takes in what happened in a group.
+    pub fn changed(&mut self, name: &ServerGroupName, notices: &[GroupNotice]) {
+        self.report(name, notices);
+        if let Some(group) = self.health.get(name) {
+            self.standings.insert(name.clone(), group.standings().collect());
         }
     }
 
-    /// The next moment at which time alone changes something.
-    pub fn next_deadline(&self) -> Option<Moment> {
+    /// Finds out when time alone changes something next. Only what changes a group, or the clock, can change that.
+    pub fn look_ahead(&mut self) {
         let now = clock::now();
-        self.health.values().filter_map(|group| group.next_deadline(now)).min()
+        self.deadline = self.health.values().filter_map(|group| group.next_deadline(now)).min();
     }
 
-    /// Whether some server drains, or has left and may still have flows.
-    pub fn is_counting(&self) -> bool {
-        let drains =
-            self.health.values().any(|group| group.standings().any(|standing| !standing.drains.is_empty()));
-        drains || self.has_departed_servers()
+    /// Finds out whether somebody has to count what is in flight.
+    pub fn consider_counting(&mut self) {
+        let drains = self.standings.values().flatten().any(|standing| !standing.drains.is_empty());
+        self.is_counting = drains || self.has_departed_servers();
     }
 
     fn has_departed_servers(&self) -> bool {
-        let known: BTreeSet<ServerAddress> = self
-            .health
-            .values()
-            .flat_map(|group| group.standings().map(|standing| standing.address))
-            .collect();
-        self.datapath.state().live().server.values().filter(|server| server.identity != 0).any(|server| {
-            !known.iter().any(|address| {
-                address.ip == IpAddr::from(server.address.address())
-                    && address.port.get() == server.port.get()
-            })
-        })
+        !plan::departed(&self.resources, &self.standings, self.datapath.state()).is_empty()
     }
 
     /// Counts what is in flight to draining servers, and ends the drains of those with nothing; whether a new plan is
@@ -151,44 +172,46 @@ impl Control {
         let counted_at = clock::now();
         let requests = self.stats.servers();
         let flows = self.datapath.flows(seconds(counted_at)).by_server;
-        let mut idle = Vec::new();
+        let indices = self.server_indices();
+        let mut counts = Vec::new();
         for (name, group) in &self.health {
-            for standing in group.standings().filter(|standing| !standing.drains.is_empty()) {
-                let id = self.ids.server(name, standing.address);
+            for (member, address, _) in group.draining() {
+                let id = self.ids.server(name, address);
                 let active = requests.get(&id).map_or(0, |totals| totals.active);
-                let flows: u64 =
-                    self.server_indices(name, standing.address).filter_map(|index| flows.get(&index)).sum();
-                if active == 0 && flows == 0 {
-                    idle.push((name.clone(), standing.id));
-                }
+                let elements = plan::server_identity(name, address)
+                    .and_then(|identity| indices.get(&identity))
+                    .map_or(&[][..], Vec::as_slice);
+                let flows: u64 = elements.iter().filter_map(|index| flows.get(index)).sum();
+                counts.push((name.clone(), member, active + flows));
             }
         }
         let now = clock::now();
         let mut changed = self.has_departed_servers();
-        for (name, id) in idle {
+        for (name, member, open) in counts {
             if let Some(group) = self.health.get_mut(&name) {
-                let notices = group.idle(id, counted_at, now);
+                let notices = group.counted(member, |_| open, counted_at, now);
                 changed |= !notices.is_empty();
-                self.report(&name, &notices);
+                self.changed(&name, &notices);
             }
         }
+        self.look_ahead();
         changed
     }
 
-    /// Indices of a server's elements in the datapath.
-    pub fn server_indices(
-        &self,
-        group: &ServerGroupName,
-        address: ServerAddress,
-    ) -> impl Iterator<Item = u32> + '_ {
-        let identity = crate::plan::server_identity(group, address);
-        let servers = &self.datapath.state().live().server;
-        servers.iter().filter(move |(_, server)| server.identity == identity).map(|(index, _)| *index)
+    /// Indices of the elements of every L4 server in the datapath, by identity.
+    pub fn server_indices(&self) -> BTreeMap<u64, Vec<u32>> {
+        let mut indices: BTreeMap<u64, Vec<u32>> = BTreeMap::new();
+        for (index, server) in &self.datapath.state().live().server {
+            indices.entry(server.identity).or_default().push(*index);
+        }
+        indices
     }
 
     /// Takes in how addresses are reached now.
     pub async fn resolved(&mut self, resolutions: Resolutions) {
         let neighbours = self.neighbours_of(resolutions).await;
+        // An interface that went down has taken its routes with it.
+        self.host_in_force = None;
         if neighbours != self.neighbours {
             self.neighbours = neighbours;
             self.reconcile_or_log().await;
@@ -250,12 +273,16 @@ impl Control {
     pub fn report(&self, group: &ServerGroupName, notices: &[GroupNotice]) {
         for notice in notices {
             match notice {
-                GroupNotice::FailOpen(true) => {
-                    log::warn!(
-                        "group \"{group}\": no server is healthy; traffic goes to all of them (fail-open)"
-                    );
+                GroupNotice::FailOpen { zone, begins } => {
+                    let place = zone.as_ref().map_or_else(String::new, |zone| format!(" in zone \"{zone}\""));
+                    if *begins {
+                        log::warn!(
+                            "group \"{group}\": no server{place} is healthy; traffic goes to all of them (fail-open)"
+                        );
+                    } else {
+                        log::info!("group \"{group}\": fail-open{place} ended");
+                    }
                 }
-                GroupNotice::FailOpen(false) => log::info!("group \"{group}\": fail-open ended"),
                 GroupNotice::Server { address, notice, .. } => report_server(group, *address, notice),
             }
         }
@@ -265,8 +292,8 @@ impl Control {
         self.datapath.flush_log();
     }
 
-    /// Where the servers of every group stand.
-    pub fn standings(&self) -> BTreeMap<ServerGroupName, Vec<Standing>> {
+    /// Where the servers of every group stand, to the latest probe.
+    pub fn latest_standings(&self) -> BTreeMap<ServerGroupName, Vec<Standing>> {
         self.health.iter().map(|(name, group)| (name.clone(), group.standings().collect())).collect()
     }
 
@@ -289,13 +316,16 @@ fn report_server(group: &ServerGroupName, address: ServerAddress, notice: &Notic
         Notice::RampBegan => log::info!("group \"{group}\": server {address} begins its slow start"),
         Notice::RampEnded => log::info!("group \"{group}\": server {address} has ended its slow start"),
         Notice::DrainBegan(_) => log::info!("group \"{group}\": server {address} drains"),
-        Notice::DrainEnded(_, end) => {
+        Notice::DrainEnded { end, tally, .. } => {
             let how = match end {
                 DrainEnd::Idle => "nothing was in flight any more",
                 DrainEnd::Deadline => "time was up",
                 DrainEnd::Cancelled => "it takes fail-open traffic again",
             };
-            log::info!("group \"{group}\": server {address} has ended its drain: {how}");
+            let counts = tally.map_or_else(String::new, |Tally { finished, cut }| {
+                format!("; {finished} requests and flows finished, {cut} were cut")
+            });
+            log::info!("group \"{group}\": server {address} has ended its drain: {how}{counts}");
         }
     }
 }

@@ -113,7 +113,7 @@ async fn run_until_stopped(options: &RunOptions) -> Result<(), RunError> {
     let (mut terminate, mut interrupt) = (stop_signal(SIGTERM)?, stop_signal(SIGINT)?);
     log::info!("node \"{}\" is running; API on {}", settings.name, settings.api_socket.display());
     loop {
-        let deadline = control.next_deadline().map(|moment| moment.since(probe::clock::now()));
+        let deadline = control.deadline.map(|moment| moment.since(probe::clock::now()));
         tokio::select! {
             Some((request, answer)) = incoming.recv() => {
                 let response = control.answer(request).await;
@@ -141,7 +141,7 @@ async fn run_until_stopped(options: &RunOptions) -> Result<(), RunError> {
                 control.tick();
                 control.reconcile_or_log().await;
             }
-            _ = counting.tick(), if control.is_counting() => {
+            _ = counting.tick(), if control.is_counting => {
                 if control.count_in_flight() {
                     control.reconcile_or_log().await;
                 }

@@ -31,36 +31,43 @@ impl Control {
         let host = self.reconcile_host().await;
         let sockets = self.bind_missing()?;
         self.publish(sockets).await.map_err(publish_error)?;
-        self.set_targets();
         self.watch.set_addresses(self.neighbours_wanted(&self.resources));
+        self.consider_counting();
         host
     }
 
     /// Addresses whose neighbours the plan for `resources` needs.
     pub fn neighbours_wanted(&self, resources: &Resources) -> BTreeSet<Ipv4Addr> {
-        plan::neighbours_wanted(&self.node.value, resources, &self.standings())
+        plan::neighbours_wanted(&self.node.value, resources, &self.standings)
     }
 
     /// The change of the maps that is due now.
     pub fn plan_maps(&self, now: Moment) -> Result<Option<Change>, CapacityError> {
-        let standings = self.standings();
-        let in_use = self.datapath.flows(seconds(now)).by_server.into_keys().collect();
+        let state = self.datapath.state();
+        // Counting looks at every slot, and only servers that left can need it.
+        let in_use = if plan::departed(&self.resources, &self.standings, state).is_empty() {
+            BTreeSet::new()
+        } else {
+            self.datapath.flows(seconds(now)).by_server.into_keys().collect()
+        };
         let inputs = Inputs {
             node: &self.node.value,
             resources: &self.resources,
-            standings: &standings,
+            standings: &self.standings,
             neighbours: &self.neighbours,
             in_use: &in_use,
             known_since: self.started,
             now,
         };
-        let state = self.datapath.state();
         Ok(plan::diff(state, &plan::desired(&inputs, state)?))
     }
 
     /// Addresses, rules and routes as the resources need them.
     pub async fn reconcile_host(&mut self) -> Result<(), RunError> {
         let wanted = self.wanted_host(&self.resources);
+        if self.host_in_force.as_ref() == Some(&wanted) {
+            return Ok(());
+        }
         self.apply_host(&wanted).await
     }
 
@@ -70,9 +77,11 @@ impl Control {
     }
 
     pub async fn apply_host(&mut self, wanted: &HostState) -> Result<(), RunError> {
+        self.host_in_force = None;
         for change in self.host.apply(wanted).await? {
             log::info!("{change}");
         }
+        self.host_in_force = Some(wanted.clone());
         Ok(())
     }
 
@@ -100,8 +109,7 @@ impl Control {
 
     /// Tells the engine what changed; returns when every worker has taken it into force.
     pub async fn publish(&mut self, sockets: Vec<(u32, TcpListener)>) -> Result<(), PublishError> {
-        let standings = self.standings();
-        let snapshot = plan::snapshot(&self.node.value, &self.resources, &standings, &mut self.ids);
+        let snapshot = plan::snapshot(&self.node.value, &self.resources, &self.standings, &mut self.ids);
         if self.snapshot.as_ref() == Some(&snapshot) && sockets.is_empty() {
             return Ok(());
         }
@@ -118,13 +126,15 @@ impl Control {
         let used: BTreeSet<&ServerGroupName> =
             self.resources.listeners.values().map(|listener| &listener.server_group).collect();
         self.health.retain(|name, _| used.contains(name));
+        self.standings.clear();
+        let zones = self.node.value.zones.iter().map(|zone| zone.zone.clone()).collect();
         let mut reports = Vec::new();
         for name in used {
             let group = &self.resources.server_groups[name];
             let notices = match self.health.get_mut(name) {
-                Some(health) => health.update(group, now),
+                Some(health) => health.update(group, &zones, now),
                 None => {
-                    let (health, notices) = GroupHealth::new(group, now);
+                    let (health, notices) = GroupHealth::new(group, &zones, now);
                     self.health.insert(name.clone(), health);
                     notices
                 }
@@ -132,8 +142,9 @@ impl Control {
             reports.push((name.clone(), notices));
         }
         for (name, notices) in reports {
-            self.report(&name, &notices);
+            self.changed(&name, &notices);
         }
+        self.look_ahead();
     }
 
     /// Probes whom health asks for, from the address that traffic comes from (SG-191).

@@ -270,7 +270,7 @@ impl Healthy {
         let mut world = world();
         let group = world.group("tcp", &[("172.16.1.20:8080", 100)]);
         change(group);
-        let (health, _) = GroupHealth::new(group, Moment::from_nanos(1_000_000_000_000));
+        let (health, _) = GroupHealth::new(group, &BTreeSet::new(), Moment::from_nanos(1_000_000_000_000));
         let mut healthy = Healthy { world, health };
         healthy.apply();
         healthy
@@ -288,7 +288,7 @@ impl Healthy {
         let before = self.world.resources.server_groups[&name].clone();
         let servers = self.world.group("tcp", servers).servers.clone();
         let group = ServerGroup { servers, ..before };
-        self.health.update(&group, self.world.now);
+        self.health.update(&group, &BTreeSet::new(), self.world.now);
         self.world.resources.server_groups.insert(name, group);
     }
 
@@ -501,7 +501,7 @@ fn after_a_restart_the_table_of_before_holds_until_something_is_known() {
     let before = servers_and_tables(&healthy.world);
     let group = healthy.world.resources.server_groups[&ServerGroupName::new("tcp")].clone();
     // A new process has the maps, and no memory of probes.
-    (healthy.health, _) = GroupHealth::new(&group, healthy.world.now);
+    (healthy.health, _) = GroupHealth::new(&group, &BTreeSet::new(), healthy.world.now);
     healthy.apply();
     assert_eq!(servers_and_tables(&healthy.world), before);
     // But nobody stays in it who has left meanwhile.

@@ -18,6 +18,8 @@ struct Readings {
     servers: BTreeMap<u32, ServerTotals>,
     /// Open L4 flows by server index.
     flows: BTreeMap<u32, u64>,
+    /// Indices of a server's elements, by identity.
+    indices: BTreeMap<u64, Vec<u32>>,
     now: Moment,
 }
 
@@ -56,6 +58,7 @@ impl Control {
             datapath: self.datapath.counters().map_err(|error| error.to_string())?,
             servers: self.stats.servers(),
             flows: self.datapath.flows(seconds(now)).by_server,
+            indices: self.server_indices(),
             now,
         })
     }

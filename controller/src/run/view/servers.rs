@@ -5,13 +5,14 @@ use crate::api::{FailureView, HealthStatus, PathView, ServerCounters, ServerView
 use crate::balance::slow_start::{self, ONE};
 use crate::health::{Moment, Standing, Status};
 use crate::model::{Server, ServerGroup};
+use crate::plan;
 use crate::routing::{self, Path};
 use crate::run::control::Control;
 
 impl Control {
     pub(super) fn servers(&mut self, readings: &Readings) -> Vec<ServerView> {
         let mut views = Vec::new();
-        let standings = self.standings();
+        let standings = self.latest_standings();
         for (name, standings) in &standings {
             let Some(group) = self.resources.server_groups.get(name) else { continue };
             for standing in standings {
@@ -83,9 +84,10 @@ impl Control {
                 .saturating_sub(totals.responses.iter().sum::<u64>() + totals.active),
             ..ServerCounters::default()
         };
-        for index in self.server_indices(&group.name, standing.address) {
-            counters.active += readings.flows.get(&index).copied().unwrap_or_default();
-            if let Some(found) = readings.datapath.servers.get(&index) {
+        let identity = plan::server_identity(&group.name, standing.address);
+        for index in identity.and_then(|identity| readings.indices.get(&identity)).into_iter().flatten() {
+            counters.active += readings.flows.get(index).copied().unwrap_or_default();
+            if let Some(found) = readings.datapath.servers.get(index) {
                 counters.flows += found.flows;
                 counters.l4.packets += found.packets;
                 counters.l4.bytes += found.bytes;
