@@ -2,7 +2,7 @@
 
 use super::RunError;
 use super::control::Control;
-use super::reconcile::{publish_error, start_error};
+use super::reconcile::publish_error;
 use crate::api::Response;
 use crate::config::{self, Warnings};
 use crate::health::GroupHealth;
@@ -107,7 +107,7 @@ impl Control {
         let mut neighbours = self.neighbours_wanted(old);
         neighbours.extend(self.neighbours_wanted(&self.resources));
         self.resolve_first(neighbours).await;
-        let change = self.plan_maps(now).map_err(start_error)?;
+        let change = self.plan_maps(now)?;
         // What goes stays until it is no longer in use.
         let both = self.wanted_host(&self.resources).and(self.wanted_host(old));
         self.apply_host(&both).await?;
