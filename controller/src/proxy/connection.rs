@@ -6,12 +6,12 @@ use super::drain::Attempt;
 use super::exchange::{Buffers, Complete, Exchange, Failure, Progress, write_all};
 use super::http1::field::Name;
 use super::http1::head::{RequestHead, ResponseHead};
-use super::http1::rewrite::{ToServer, write_request};
+use super::http1::rewrite::{ToFunction, ToServer, write_request};
 use super::http1::{Framing, HEAD_BYTES_MAX, Refusal, Version};
 use super::reactor::{TcpStream, Timer};
 use super::stats::{ListenerColumn, ServerColumn, count_response};
 use super::target::{Server, Target};
-use super::upstream::{self, CONNECT_NS};
+use super::upstream::{self, CONNECT_NS, ServerStream};
 use super::worker::{Slot, Worker};
 use std::cell::Cell;
 use std::future::{Future, poll_fn};
@@ -293,7 +293,7 @@ impl Connection {
         let mut failure = Failure::NoServer;
         for attempt in 0..2 {
             let Some(index) = target.pick(self.timer.now(), avoid) else { return Err(failure) };
-            if avoid == Some(index) && matches!(failure, Failure::Refused | Failure::ConnectTimeout) {
+            if avoid == Some(index) && is_of_server(failure) {
                 // Asking the only server again at once changes nothing.
                 return Err(failure);
             }
@@ -327,6 +327,10 @@ impl Connection {
                 x_forwarded_for: target.x_forwarded_for,
                 keep_alive: target.keep_alive,
                 default_host: &server.host,
+                function: target.function.as_ref().map(|function| ToFunction {
+                    authority: function.authority.as_bytes(),
+                    path_prefix: function.path_prefix.as_bytes(),
+                }),
             };
             write_request(out, request, head_bytes, &to);
             let exchange = Exchange {
@@ -374,13 +378,18 @@ impl Connection {
         &self,
         target: &Target,
         server: &Server,
-    ) -> Result<(TcpStream, Option<IpAddr>), Failure> {
+    ) -> Result<(ServerStream, Option<IpAddr>), Failure> {
         let local = target.next_local(server);
         self.timer.set_after(CONNECT_NS.min(target.request_ns));
-        let mut connecting = pin!(upstream::connect(local, server.address, self.worker.descriptors.servers));
+        let descriptors = self.worker.descriptors.servers;
+        let mut connecting =
+            pin!(upstream::connect(local, server.address, server.tls.as_deref(), descriptors));
         let result = poll_fn(|cx| {
             if let Poll::Ready(result) = connecting.as_mut().poll(cx) {
-                return Poll::Ready(result.map_err(|error| upstream_failure(&error)));
+                return Poll::Ready(result.map_err(|error| {
+                    log::debug!("group {:?}: server {}: {error}", target.group, server.address);
+                    upstream_failure(&error)
+                }));
             }
             if self.attempt.is_cut() {
                 return Poll::Ready(Err(Failure::Drained));
@@ -397,7 +406,7 @@ impl Connection {
                 Ok((stream, local))
             }
             Err(failure) => {
-                if matches!(failure, Failure::Refused | Failure::ConnectTimeout) {
+                if is_of_server(failure) {
                     server.counters.connect_failures.add(1);
                 }
                 Err(failure)
@@ -500,8 +509,20 @@ impl Scratch {
     }
 }
 
+/// Whether a connection could not be had for the server's sake.
+fn is_of_server(failure: Failure) -> bool {
+    use Failure::{Certificate, ConnectTimeout, Handshake, Refused};
+    matches!(failure, Refused | ConnectTimeout | Handshake | Certificate)
+}
+
 /// Whether a connection failed for the server or for want of something on this host.
 fn upstream_failure(error: &io::Error) -> Failure {
+    match error.get_ref().and_then(|inner| inner.downcast_ref()) {
+        Some(rustls::Error::InvalidCertificate(_)) => return Failure::Certificate,
+        Some(_) => return Failure::Handshake,
+        None if error.kind() == io::ErrorKind::UnexpectedEof => return Failure::Handshake,
+        None => {}
+    }
     let ours =
         matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM));
     if ours || error.kind() == io::ErrorKind::AddrNotAvailable { Failure::NoLocal } else { Failure::Refused }
@@ -534,6 +555,10 @@ fn blame(failure: Failure, started: bool) -> (u16, ErrorSource, &'static str) {
         Failure::Refused => (502, Server, "connection refused or unreachable"),
         Failure::NoLocal => (502, Us, "no local address, port or descriptor for a connection"),
         Failure::ConnectTimeout => (504, Server, "no connection within the connect timeout"),
+        Failure::Handshake => (502, Server, "TLS handshake failed"),
+        Failure::Certificate => {
+            (502, Server, "certificate not valid for the name and authorities configured")
+        }
         Failure::Died => (502, Server, "connection lost before the response"),
         Failure::Response(_) if started => (500, Server, "malformed response body"),
         Failure::Response(_) => (502, Server, "malformed or incomplete response"),

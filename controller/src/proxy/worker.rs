@@ -252,9 +252,7 @@ impl Worker {
             }
             let previous = slot.as_ref().map(|slot| slot.target());
             let target =
-                Target::new(&snapshot, listener, previous.as_deref(), &mut self.columns.borrow_mut()).ok_or(
-                    PublishError::NoGroup { listener: listener.name.clone(), group: listener.group },
-                )?;
+                Target::new(&snapshot, listener, previous.as_deref(), &mut self.columns.borrow_mut())?;
             targets.push((listener.id, slot, Rc::new(target)));
         }
         let mut slots = HashMap::with_capacity(targets.len());
