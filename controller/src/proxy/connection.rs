@@ -24,6 +24,8 @@ use std::task::Poll;
 
 /// First size of the buffer for request heads; it grows to [`HEAD_BYTES_MAX`].
 const HEAD_BYTES: usize = 8 * 1024;
+/// Larger storage is not kept from one request for another.
+const KEPT_BYTES: usize = 2 * HEAD_BYTES;
 /// After an answer to a request that was not read to its end, the rest is read and dropped for so long (nanoseconds)
 /// and so many bytes, because closing at once would reset the connection and take the answer away from the client.
 const LINGER_NS: u64 = 2_000_000_000;
@@ -301,7 +303,7 @@ impl Connection {
             record.upstream = Some(server.address);
             record.retries = attempt;
             record.upstream_start = self.timer.now();
-            let _under_way = self.attempt.begin(server.id, record.upstream_start);
+            let _under_way = self.attempt.begin(server.id, record.head_read);
             let _active = ActiveRequest::new(&server.counters);
             let pooled = if attempt == 0 && target.keep_alive { server.pool.take() } else { None };
             let reused = pooled.is_some();
@@ -489,6 +491,18 @@ impl Connection {
 }
 
 impl Scratch {
+    /// Frees what only unusually large requests need.
+    pub fn shrink(&mut self) {
+        if self.client.len() > KEPT_BYTES {
+            self.client.truncate(HEAD_BYTES);
+            self.client.shrink_to_fit();
+        }
+        self.out.clear();
+        self.out.shrink_to(KEPT_BYTES);
+        self.upload.clear();
+        self.upload.shrink_to(KEPT_BYTES);
+    }
+
     /// Drops the finished request of `head` bytes and moves what was read beyond it to the front.
     fn forget(&mut self, head: usize) {
         let mut body = super::http1::body::BodyDecoder::new(self.request.framing);

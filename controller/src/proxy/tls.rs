@@ -168,14 +168,16 @@ pub struct TlsClient {
 impl TlsClient {
     /// Shakes hands over `tcp`. The last flight is left for the first request to go with.
     ///
-    /// Errors: of the socket; `InvalidData` with a [`rustls::Error`] inside; `UnexpectedEof` if the server hung up.
+    /// Errors: `InvalidData` with a [`rustls::Error`] inside; `UnexpectedEof` if the server ended or broke the connection.
     pub async fn connect(&self, tcp: TcpStream) -> io::Result<TlsStream> {
-        let session =
-            ClientConnection::new(self.config.clone(), self.name.clone()).map_err(io::Error::other)?;
-        let session = Session { session, wire: Vec::new(), pending: 0..0, accepted: 0, is_full: false };
+        let session = ClientConnection::new(self.config.clone(), self.name.clone()).map_err(invalid)?;
+        let session = Session { session, wire: Vec::new(), pending: 0..0, accepted: 0, has_more: false };
         let stream = TlsStream { tcp, session: RefCell::new(session) };
-        poll_fn(|cx| stream.session.borrow_mut().poll_handshake(cx, &stream.tcp)).await?;
-        Ok(stream)
+        match poll_fn(|cx| stream.session.borrow_mut().poll_handshake(cx, &stream.tcp)).await {
+            Ok(()) => Ok(stream),
+            Err(error) if error.kind() == io::ErrorKind::InvalidData => Err(error),
+            Err(error) => Err(io::Error::new(io::ErrorKind::UnexpectedEof, error)),
+        }
     }
 }
 
@@ -192,8 +194,8 @@ struct Session {
     pending: Range<usize>,
     /// Bytes of the writer's that are encrypted but not all sent.
     accepted: usize,
-    /// The last read filled its buffer, so there may be more without anything arriving.
-    is_full: bool,
+    /// There may be data, the end or an error to read without anything arriving.
+    has_more: bool,
 }
 
 impl TlsStream {
@@ -218,12 +220,12 @@ impl TlsStream {
 
     /// As [`TcpStream::poll_readable`]: what is there may yet turn out to be no data.
     pub fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<()> {
-        if self.session.borrow().is_full { Poll::Ready(()) } else { self.tcp.poll_readable(cx) }
+        if self.session.borrow().has_more { Poll::Ready(()) } else { self.tcp.poll_readable(cx) }
     }
 
     /// False if data or the end has come since the last read. Tickets are taken in.
     pub fn is_quiet(&self) -> bool {
-        if !self.session.borrow().is_full && self.tcp.is_quiet() {
+        if !self.session.borrow().has_more && self.tcp.is_quiet() {
             return true;
         }
         // The waker of an idle connection wakes nobody.
@@ -261,28 +263,28 @@ impl Session {
         buffer: &mut [u8],
     ) -> Poll<io::Result<usize>> {
         let mut filled = 0;
-        loop {
+        self.has_more = true;
+        while filled < buffer.len() {
             match self.session.reader().read(&mut buffer[filled..]) {
                 Ok(0) => break,
                 Ok(read) => filled += read,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     if !self.pending.is_empty() {
                         self.take_in()?;
-                    } else if filled > 0 {
-                        break;
                     } else {
+                        self.has_more = false;
+                        if filled > 0 {
+                            break;
+                        }
                         ready!(self.poll_wire(cx, tcp))?;
+                        self.has_more = true;
                     }
                 }
                 // The data before a missing close_notify is good; the next read finds the error again.
                 Err(_) if filled > 0 => break,
                 Err(error) => return Poll::Ready(Err(error)),
             }
-            if filled == buffer.len() {
-                break;
-            }
         }
-        self.is_full = filled == buffer.len();
         Poll::Ready(Ok(filled))
     }
 
@@ -326,8 +328,9 @@ impl Session {
         if let Poll::Ready(Ok(0)) = polled {
             taken = self.session.read_tls(&mut io::empty()).map(drop);
         }
-        // An answer to a key update, or an alert. What the socket does not take now, the next write sends.
-        if self.session.wants_write() && !self.session.is_handshaking() {
+        // An answer to a key update, or an alert. What the socket does not take now, the next write sends. A writer at
+        // work sends its bytes itself: it must know that they are sent before the peer can answer them.
+        if self.session.wants_write() && self.accepted == 0 && !self.session.is_handshaking() {
             let _ = self.poll_flush(cx, tcp);
         }
         taken?;
@@ -351,16 +354,17 @@ impl Session {
                 0 => self.pending = 0..0,
                 taken => self.pending.start += taken,
             }
-            let state = self
-                .session
-                .process_new_packets()
-                .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
+            let state = self.session.process_new_packets().map_err(invalid)?;
             if state.plaintext_bytes_to_read() > 0 {
                 break;
             }
         }
         Ok(())
     }
+}
+
+fn invalid(error: rustls::Error) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, error)
 }
 
 /// The socket as rustls writes to it.

@@ -296,12 +296,15 @@ fn a_response_until_close_is_whole_only_with_the_end_of_tls() {
     for proper in [true, false] {
         let server = TlsServer::new("a.example", move |connection, _| {
             connection.head();
-            connection.send("HTTP/1.1 200 OK\r\n\r\nall of it");
+            connection.stream.conn.writer().write_all(b"HTTP/1.1 200 OK\r\n\r\nall of it").unwrap();
             if proper {
+                // In one write with the data, and without an end of TCP.
                 connection.stream.conn.send_close_notify();
                 connection.stream.flush().unwrap();
+            } else {
+                connection.stream.flush().unwrap();
+                connection.stream.sock.shutdown(Shutdown::Write).unwrap();
             }
-            connection.stream.sock.shutdown(Shutdown::Write).unwrap();
             // Closed only once the balancer did, so that nothing but the end of the data is in question.
             connection.head();
         });
@@ -337,8 +340,9 @@ fn large_bodies_pass_unchanged_both_ways_at_once() {
         }
     });
     let balancer = balancer(&server, ANY);
-    let mut client = balancer.client();
     for round in 0..2u32 {
+        // A response that begins before its request's end closes the client's connection.
+        let mut client = balancer.client();
         // A period that no buffer size is a multiple of.
         let body: Vec<u8> = (0..BYTES as u32).map(|at| ((at + round) % 251) as u8).collect();
         let mut stream = client.stream.try_clone().unwrap();
@@ -352,7 +356,6 @@ fn large_bodies_pass_unchanged_both_ways_at_once() {
         sender.join().unwrap();
         assert!(response.body == expected, "round {round}");
     }
-    assert_eq!(balancer.stats.servers()[&1].connections, 1);
 }
 
 // Holds SG-20
