@@ -2,7 +2,7 @@
 
 use super::RunError;
 use super::control::Control;
-use super::reconcile::{publish_error, start_error};
+use super::reconcile::publish_error;
 use crate::api::Response;
 use crate::config::{self, Warnings};
 use crate::health::GroupHealth;
@@ -67,7 +67,7 @@ impl Control {
 
     /// The transaction. Everything that can fail comes first, and is undone when a later part of it fails; then the
     /// revision is on disk; then one epoch and one snapshot put it into force.
-    async fn take_into_force(
+    pub(super) async fn take_into_force(
         &mut self,
         resources: Resources,
         text: Option<&str>,
@@ -107,7 +107,7 @@ impl Control {
         let mut neighbours = self.neighbours_wanted(old);
         neighbours.extend(self.neighbours_wanted(&self.resources));
         self.resolve_first(neighbours).await;
-        let change = self.plan_maps(now).map_err(start_error)?;
+        let change = self.plan_maps(now)?;
         // What goes stays until it is no longer in use.
         let both = self.wanted_host(&self.resources).and(self.wanted_host(old));
         self.apply_host(&both).await?;

@@ -106,6 +106,7 @@ impl Control {
         match request {
             Request::Apply { file_name, text } => self.apply(&file_name, &text).await,
             Request::Diff { file_name, text } => self.diff(&file_name, &text),
+            Request::Edit { operation } => self.edit(&operation).await,
             Request::Get { kind } => self.view(kind),
             Request::Status => Response::Status { status: self.status() },
         }
@@ -170,7 +171,13 @@ impl Control {
     pub fn count_in_flight(&mut self) -> bool {
         let counted_at = clock::now();
         let requests = self.stats.servers();
-        let flows = self.datapath.flows(seconds(counted_at)).by_server;
+        let flows = match self.datapath.flows(seconds(counted_at)) {
+            Ok(flows) => flows.by_server,
+            Err(error) => {
+                log::error!("count the flows of draining servers: {error}");
+                return false;
+            }
+        };
         let indices = self.server_indices();
         let mut counts = Vec::new();
         for (name, group) in &self.health {

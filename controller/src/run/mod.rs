@@ -8,6 +8,7 @@
 
 mod apply;
 mod control;
+mod edit;
 mod error;
 mod reconcile;
 mod view;

@@ -24,7 +24,7 @@ impl Control {
     }
 
     async fn reconcile(&mut self) -> Result<(), RunError> {
-        if let Some(change) = self.plan_maps(clock::now()).map_err(start_error)? {
+        if let Some(change) = self.plan_maps(clock::now())? {
             self.datapath.apply(&change)?;
         }
         // A route that cannot be (its interface is down) must not keep the engine from hearing which servers are left.
@@ -42,13 +42,13 @@ impl Control {
     }
 
     /// The change of the maps that is due now.
-    pub fn plan_maps(&self, now: Moment) -> Result<Option<Change>, CapacityError> {
+    pub fn plan_maps(&self, now: Moment) -> Result<Option<Change>, RunError> {
         let state = self.datapath.state();
         // Counting looks at every slot, and only servers that left can need it.
         let in_use = if plan::departed(&self.resources, &self.standings, state).is_empty() {
             BTreeSet::new()
         } else {
-            self.datapath.flows(seconds(now)).by_server.into_keys().collect()
+            self.datapath.flows(seconds(now))?.by_server.into_keys().collect()
         };
         let inputs = Inputs {
             node: &self.node.value,
@@ -59,7 +59,8 @@ impl Control {
             known_since: self.started,
             now,
         };
-        Ok(plan::diff(state, &plan::desired(&inputs, state)?))
+        let wanted = plan::desired(&inputs, state).map_err(start_error)?;
+        Ok(plan::diff(state, &wanted))
     }
 
     /// Addresses, rules and routes as the resources need them.
@@ -182,7 +183,7 @@ fn probe_source(
         .find(|source| source.is_ipv4() == server.ip.is_ipv4())
 }
 
-pub(super) fn start_error(error: CapacityError) -> RunError {
+fn start_error(error: CapacityError) -> RunError {
     RunError::Start { what: "plan the datapath's tables".into(), reason: error.to_string() }
 }
 
