@@ -148,6 +148,7 @@ fn never_repairs_a_wrong_checksum() {
     assert!(checksum.ends_with("WRONG"), "{checksum}");
 }
 
+// Holds SG-81
 #[test]
 fn the_table_follows_the_weights_within_two_slots() {
     let Some(forwarder) = forwarder(&SERVERS) else { return };
@@ -161,6 +162,7 @@ fn the_table_follows_the_weights_within_two_slots() {
     }
 }
 
+// Holds SG-81
 #[test]
 fn spreads_flows_by_weight() {
     const FLOWS: u32 = 4000;
@@ -191,6 +193,7 @@ fn spreads_flows_by_weight() {
     assert_eq!(flows.values().sum::<u64>(), u64::from(FLOWS));
 }
 
+// Holds SG-155
 #[test]
 fn a_draining_server_keeps_its_flows_and_gets_no_new_ones() {
     let Some(mut forwarder) = forwarder(&[("172.16.1.20:8080", 100), ("172.16.1.21:8080", 100)]) else {
@@ -210,6 +213,7 @@ fn a_draining_server_keeps_its_flows_and_gets_no_new_ones() {
     }
 }
 
+// Holds SG-154, SG-226
 #[test]
 fn a_server_removed_without_a_drain_keeps_its_flows() {
     let Some(mut forwarder) = forwarder(&[("172.16.1.20:8080", 100)]) else { return };
@@ -227,6 +231,7 @@ fn a_server_removed_without_a_drain_keeps_its_flows() {
     assert_eq!(servers.values().filter(|server| server.identity != 0).count(), 1);
 }
 
+// Holds SG-153, SG-155
 #[test]
 fn flows_of_a_removed_server_end_with_its_drain() {
     let Some(mut forwarder) = forwarder(&[("172.16.1.20:8080", 100)]) else { return };
@@ -238,6 +243,7 @@ fn flows_of_a_removed_server_end_with_its_drain() {
     forwarder.from_zone(&connection.reply().ack()).is_dropped(DropReason::ServerGone);
 }
 
+// Holds SG-153, SG-155
 #[test]
 fn flows_of_a_failed_server_end_with_its_drain() {
     let Some(mut forwarder) = forwarder(&[("172.16.1.20:8080", 100), ("172.16.1.21:8080", 100)]) else {

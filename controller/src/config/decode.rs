@@ -1,6 +1,7 @@
 //! From the tree to the structs of [`super::file`]: types, unknown and repeated keys. Whatever does not fit is
 //! reported and left out, so that one mistake never hides another.
 
+use super::code::{ErrorCode, ErrorFamily, camel_case};
 use super::error::{Finding, Place};
 use super::tree::{Tree, Value};
 use ipnet::Ipv4Net;
@@ -49,6 +50,22 @@ impl<T> Field<Vec<T>> {
 pub(super) struct Head {
     pub(super) subject: String,
     pub(super) at: Location,
+    pub(super) names: ApiNames,
+}
+
+impl Head {
+    /// The code about the setting `key`.
+    pub(super) fn code(&self, family: ErrorFamily, key: &str) -> ErrorCode {
+        family.of(api_name(self.names, key))
+    }
+}
+
+/// How the API spells the settings of an entry, where it is not the key in camel case.
+pub(super) type ApiNames = &'static [(&'static str, &'static [&'static str])];
+
+fn api_name(names: ApiNames, key: &str) -> String {
+    let own = names.iter().find(|(known, _)| *known == key).and_then(|(_, name)| name.first());
+    own.map_or_else(|| camel_case(key), |name| (*name).to_owned())
 }
 
 /// Collects findings about one file.
@@ -104,6 +121,7 @@ impl<'a> Report<'a> {
 
     pub(super) fn error(
         &mut self,
+        code: ErrorCode,
         at: Location,
         subject: &str,
         value: impl Into<String>,
@@ -111,7 +129,7 @@ impl<'a> Report<'a> {
         remedy: impl Into<String>,
     ) {
         let finding = self.finding(at, subject, value.into(), rule.into(), remedy.into());
-        self.errors.push(finding);
+        self.errors.push(Finding { code: Some(code), ..finding });
     }
 
     pub(super) fn warning(
@@ -127,7 +145,7 @@ impl<'a> Report<'a> {
     }
 
     fn finding(&self, at: Location, subject: &str, value: String, rule: String, remedy: String) -> Finding {
-        Finding { place: self.place(at), subject: subject.to_owned(), value, rule, remedy }
+        Finding { code: None, place: self.place(at), subject: subject.to_owned(), value, rule, remedy }
     }
 
     /// What the user wrote at `at`, cut where it gets long.
@@ -156,10 +174,19 @@ impl<'a> Report<'a> {
 pub(super) struct Slot<'a> {
     /// The thing that holds it, empty for the document itself.
     pub(super) subject: &'a str,
+    /// How the API spells the settings of that thing.
+    pub(super) names: ApiNames,
     /// Its key.
     pub(super) key: &'a str,
     /// Its number in a list, from 1.
     pub(super) number: Option<usize>,
+}
+
+impl Slot<'_> {
+    /// The code of a value that is not what the key asks for.
+    fn illegal(&self) -> ErrorCode {
+        ErrorFamily::IllegalParam.of(api_name(self.names, self.key))
+    }
 }
 
 /// What can be made from a tree.
@@ -183,6 +210,7 @@ impl<T: Decode> Decode for Vec<T> {
             other => {
                 let value = format!("{} {}", slot.key, report.written(tree));
                 report.error(
+                    slot.illegal(),
                     tree.referenced,
                     slot.subject,
                     value.trim_end(),
@@ -215,6 +243,7 @@ impl<T: Scalar> Decode for At<T> {
             other => format!(", found {}", other.kind()),
         };
         report.error(
+            slot.illegal(),
             tree.referenced,
             slot.subject,
             value.trim_end(),
@@ -287,6 +316,7 @@ pub(super) trait Entry: Sized {
     /// Keys whose values tell entries apart, in the order tried; several joined by `:` for an address and port.
     const LABEL: &'static [&'static str];
     const KEYS: &'static [&'static str];
+    const API_NAMES: ApiNames;
     fn from_fields(fields: &Fields<'_>, report: &mut Report<'_>) -> Self;
 }
 
@@ -303,7 +333,7 @@ impl Fields<'_> {
         let Some((_, tree)) = found.filter(|(_, tree)| tree.value != Value::Null) else {
             return Field::Absent;
         };
-        let slot = Slot { subject: &self.head.subject, key, number: None };
+        let slot = Slot { subject: &self.head.subject, names: self.head.names, key, number: None };
         T::decode(tree, slot, report).map_or(Field::Bad, Field::Good)
     }
 }
@@ -313,6 +343,7 @@ pub(super) fn decode_entry<T: Entry>(tree: &Tree, slot: Slot<'_>, report: &mut R
     let Value::Mapping(mapping) = &tree.value else {
         let value = report.written(tree);
         report.error(
+            slot.illegal(),
             tree.referenced,
             slot.subject,
             format!("{} {value}", slot.key).trim(),
@@ -327,6 +358,7 @@ pub(super) fn decode_entry<T: Entry>(tree: &Tree, slot: Slot<'_>, report: &mut R
         match T::KEYS.iter().find(|known| **known == key.value) {
             Some(known) => entries.push((known, value)),
             None => report.error(
+                ErrorFamily::IllegalParam.of(camel_case(&key.value)),
                 key.referenced,
                 &subject,
                 format!("key `{}`", key.value),
@@ -340,7 +372,7 @@ pub(super) fn decode_entry<T: Entry>(tree: &Tree, slot: Slot<'_>, report: &mut R
     }
     // The place of a mapping is its first key: in block style the mapping itself begins nowhere visible.
     let at = mapping.first().map_or(tree.referenced, |(key, _)| key.referenced);
-    Some(T::from_fields(&Fields { entries, head: Head { subject, at } }, report))
+    Some(T::from_fields(&Fields { entries, head: Head { subject, at, names: T::API_NAMES } }, report))
 }
 
 fn keys<T: Entry>() -> String {

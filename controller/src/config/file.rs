@@ -1,7 +1,7 @@
 //! The two files as written: every setting there is, none of them checked beyond its type. Defaults and
 //! rules are in [`super::resolve`].
 
-use super::decode::{At, Decode, Entry, Field, Fields, Head, Report, Slot, decode_entry};
+use super::decode::{ApiNames, At, Decode, Entry, Field, Fields, Head, Report, Slot, decode_entry};
 use super::tree::Tree;
 use ipnet::Ipv4Net;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -12,9 +12,12 @@ type Flag = At<bool>;
 type Address = At<Ipv4Addr>;
 type Cidr = At<Ipv4Net>;
 
-/// Declares the mappings of a file: noun and naming keys for messages, then each setting.
+/// Declares the mappings of a file: noun and naming keys for messages, then each setting, with the API's name of it
+/// where that is not the key in camel case.
 macro_rules! entries {
-    ($($name:ident, $noun:literal, [$($label:literal),*] { $($field:ident $key:literal: $type:ty,)* })*) => {$(
+    ($($name:ident, $noun:literal, [$($label:literal),*] {
+        $($field:ident $key:literal $([$api:literal])?: $type:ty,)*
+    })*) => {$(
         #[derive(Clone, Debug)]
         pub(super) struct $name {
             pub(super) head: Head,
@@ -25,6 +28,7 @@ macro_rules! entries {
             const NOUN: &'static str = $noun;
             const LABEL: &'static [&'static str] = &[$($label),*];
             const KEYS: &'static [&'static str] = &[$($key),*];
+            const API_NAMES: ApiNames = &[$(($key, &[$($api)?])),*];
 
             fn from_fields(fields: &Fields<'_>, report: &mut Report<'_>) -> Self {
                 Self {
@@ -57,7 +61,7 @@ entries! {
         access_log "access_log": Text,
     }
     NodeZoneEntry, "zone", ["zone"] {
-        zone "zone": Text,
+        zone "zone" ["ZoneId"]: Text,
         interface "interface": Text,
         tunnel_address "tunnel_address": Address,
     }
@@ -74,35 +78,35 @@ entries! {
         listeners "listeners": Vec<ListenerEntry>,
     }
     VpcEntry, "VPC", ["name"] {
-        name "name": Text,
-        region "region": Text,
-        cidr "cidr": Cidr,
+        name "name" ["VpcName"]: Text,
+        region "region" ["RegionId"]: Text,
+        cidr "cidr" ["CidrBlock"]: Cidr,
         vswitches "vswitches": Vec<VswitchEntry>,
         routes "routes": Vec<RouteEntry>,
     }
     VswitchEntry, "vSwitch", ["name"] {
-        name "name": Text,
-        zone "zone": Text,
-        cidr "cidr": Cidr,
+        name "name" ["VSwitchName"]: Text,
+        zone "zone" ["ZoneId"]: Text,
+        cidr "cidr" ["CidrBlock"]: Cidr,
     }
     RouteEntry, "route", ["destination"] {
-        destination "destination": Cidr,
-        transit_router "transit_router": Text,
+        destination "destination" ["DestinationCidrBlock"]: Cidr,
+        transit_router "transit_router" ["TransitRouterId"]: Text,
     }
     TransitRouterEntry, "transit router", ["name"] {
-        name "name": Text,
-        region "region": Text,
+        name "name" ["TransitRouterName"]: Text,
+        region "region" ["RegionId"]: Text,
         attachments "attachments": Vec<AttachmentEntry>,
         next_hops "next_hops": Vec<NextHopEntry>,
     }
     AttachmentEntry, "attachment", ["vpc", "peer"] {
-        vpc "vpc": Text,
-        vswitches "vswitches": Vec<Text>,
-        peer "peer": Text,
+        vpc "vpc" ["VpcId"]: Text,
+        vswitches "vswitches" ["VSwitchIds"]: Vec<Text>,
+        peer "peer" ["PeerTransitRouterId"]: Text,
     }
     NextHopEntry, "next hop", ["name"] {
-        name "name": Text,
-        zone "zone": Text,
+        name "name" ["NextHopName"]: Text,
+        zone "zone" ["ZoneId"]: Text,
         address "address": Address,
         vxlan "vxlan": VxlanEntry,
         mtu "mtu": Number,
@@ -113,70 +117,70 @@ entries! {
         mac "mac": Text,
     }
     LoadBalancerEntry, "load balancer", ["name"] {
-        name "name": Text,
-        edition "edition": Text,
+        name "name" ["LoadBalancerName"]: Text,
+        edition "edition" ["LoadBalancerEdition"]: Text,
         address_type "address_type": Text,
         address_ip_version "address_ip_version": Text,
-        vpc "vpc": Text,
-        dns_name "dns_name": Text,
+        vpc "vpc" ["VpcId"]: Text,
+        dns_name "dns_name" ["DNSName"]: Text,
         zone_mappings "zone_mappings": Vec<ZoneMappingEntry>,
         back_to_origin_prefix "back_to_origin_prefix": Cidr,
     }
     ZoneMappingEntry, "zone", ["zone"] {
-        zone "zone": Text,
-        vswitch "vswitch": Text,
-        vip "vip": Address,
-        local_addresses "local_addresses": Vec<Address>,
+        zone "zone" ["ZoneId"]: Text,
+        vswitch "vswitch" ["VSwitchId"]: Text,
+        vip "vip" ["Address"]: Address,
+        local_addresses "local_addresses" ["Ipv4LocalAddresses"]: Vec<Address>,
     }
     ServerGroupEntry, "server group", ["name"] {
-        name "name": Text,
-        group_type "type": Text,
-        vpc "vpc": Text,
+        name "name" ["ServerGroupName"]: Text,
+        group_type "type" ["ServerGroupType"]: Text,
+        vpc "vpc" ["VpcId"]: Text,
         protocol "protocol": Text,
         scheduler "scheduler": Text,
-        upstream_keepalive "upstream_keepalive": Flag,
-        health_check "health_check": HealthCheckEntry,
-        slow_start "slow_start": SlowStartEntry,
-        connection_drain "connection_drain": ConnectionDrainEntry,
+        upstream_keepalive "upstream_keepalive" ["UpstreamKeepaliveEnabled"]: Flag,
+        health_check "health_check" ["HealthCheckConfig"]: HealthCheckEntry,
+        slow_start "slow_start" ["SlowStartConfig"]: SlowStartEntry,
+        connection_drain "connection_drain" ["ConnectionDrainConfig"]: ConnectionDrainEntry,
         servers "servers": Vec<ServerEntry>,
     }
     HealthCheckEntry, "health check", [] {
-        enabled "enabled": Flag,
-        protocol "protocol": Text,
-        path "path": Text,
-        method "method": Text,
-        codes "codes": Vec<Text>,
-        connect_port "connect_port": Number,
-        interval "interval": Number,
-        timeout "timeout": Number,
+        enabled "enabled" ["HealthCheckEnabled"]: Flag,
+        protocol "protocol" ["HealthCheckProtocol"]: Text,
+        path "path" ["HealthCheckPath"]: Text,
+        method "method" ["HealthCheckMethod"]: Text,
+        codes "codes" ["HealthCheckCodes"]: Vec<Text>,
+        connect_port "connect_port" ["HealthCheckConnectPort"]: Number,
+        interval "interval" ["HealthCheckInterval"]: Number,
+        timeout "timeout" ["HealthCheckTimeout"]: Number,
         healthy_threshold "healthy_threshold": Number,
         unhealthy_threshold "unhealthy_threshold": Number,
-        host "host": Text,
-        http_version "http_version": Text,
+        host "host" ["HealthCheckHost"]: Text,
+        http_version "http_version" ["HealthCheckHttpVersion"]: Text,
     }
     SlowStartEntry, "slow start", [] {
-        enabled "enabled": Flag,
-        duration "duration": Number,
+        enabled "enabled" ["SlowStartEnabled"]: Flag,
+        duration "duration" ["SlowStartDuration"]: Number,
     }
     ConnectionDrainEntry, "connection drain", [] {
-        enabled "enabled": Flag,
-        timeout "timeout": Number,
+        enabled "enabled" ["ConnectionDrainEnabled"]: Flag,
+        timeout "timeout" ["ConnectionDrainTimeout"]: Number,
     }
     ServerEntry, "server", ["address", "port"] {
-        address "address": Address,
+        address "address" ["ServerIp"]: Address,
         port "port": Number,
         weight "weight": Number,
-        remote_ip "remote_ip": Flag,
+        remote_ip "remote_ip" ["RemoteIpEnabled"]: Flag,
         description "description": Text,
     }
     ListenerEntry, "listener", ["name"] {
-        name "name": Text,
-        load_balancer "load_balancer": Text,
-        protocol "protocol": Text,
-        port "port": Number,
-        server_group "server_group": Text,
+        name "name" ["ListenerName"]: Text,
+        load_balancer "load_balancer" ["LoadBalancerId"]: Text,
+        protocol "protocol" ["ListenerProtocol"]: Text,
+        port "port" ["ListenerPort"]: Number,
+        server_group "server_group" ["ServerGroupId"]: Text,
         idle_timeout "idle_timeout": Number,
         request_timeout "request_timeout": Number,
-        x_forwarded_for "x_forwarded_for": Flag,
+        x_forwarded_for "x_forwarded_for" ["XForwardedForEnabled"]: Flag,
     }
 }

@@ -207,6 +207,7 @@ fn standing(server: &Server) -> Standing {
         status: Status::Normal,
         failure: None,
         since: Moment::default(),
+        evidence: None,
         drains: Vec::new(),
     }
 }

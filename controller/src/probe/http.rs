@@ -154,6 +154,7 @@ mod tests {
         probe_answered(protocol, response).await.0
     }
 
+    // Holds SG-182, SG-185
     #[tokio::test]
     async fn a_configured_class_passes() {
         let (outcome, request) =
@@ -166,6 +167,7 @@ mod tests {
         );
     }
 
+    // Holds SG-180, SG-182
     #[tokio::test]
     async fn version_method_and_host_are_those_configured() {
         let mut protocol = http(HealthCheckMethod::Get, &[2]);
@@ -178,6 +180,7 @@ mod tests {
         assert!(request.starts_with("GET /health?x=1 HTTP/1.0\r\nHost: www.example.com\r\n"), "{request}");
     }
 
+    // Holds SG-182, SG-193
     #[tokio::test]
     async fn another_class_is_a_mismatch_with_both_sides_named() {
         let outcome =
@@ -193,6 +196,7 @@ mod tests {
         assert_eq!(outcome(http(HealthCheckMethod::Head, &[2]), response).await, Outcome::Passed);
     }
 
+    // Holds SG-193
     #[tokio::test]
     async fn garbage_is_a_format_error() {
         for response in [&b"220 mail.example.com ESMTP\r\n"[..], b"\x00\x01\x02\x03", b"HTTP/1.1 OK\r\n\r\n"]
@@ -202,6 +206,7 @@ mod tests {
         }
     }
 
+    // Holds SG-193
     #[tokio::test]
     async fn a_connection_closed_early_is_a_receive_failure() {
         for response in [&b""[..], b"HTTP/1.1 200 OK\r\nServer"] {
@@ -210,6 +215,7 @@ mod tests {
         }
     }
 
+    // Holds SG-193
     #[tokio::test]
     async fn a_server_that_never_answers_is_a_receive_timeout() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -219,6 +225,7 @@ mod tests {
         expect_failure(outcome, FailureReason::RecvResponseTimeout);
     }
 
+    // Holds SG-193
     #[tokio::test]
     async fn a_refused_port_is_a_connect_failure() {
         let (_held, port) = refused_port();
@@ -226,6 +233,7 @@ mod tests {
         expect_failure(probe(&target).await, FailureReason::ConnectFailed);
     }
 
+    // Holds SG-183
     #[tokio::test]
     async fn at_most_eight_kilobytes_of_a_body_are_read() {
         let (mut ours, mut theirs) = tokio::io::duplex(1 << 20);
@@ -239,6 +247,7 @@ mod tests {
         assert_eq!(rest.len(), 100_000 - BODY_BYTES_MAX as usize);
     }
 
+    // Holds SG-183
     #[tokio::test(start_paused = true)]
     async fn an_endless_body_does_not_change_the_outcome() {
         let (mut ours, mut theirs) = tokio::io::duplex(1024);
@@ -248,6 +257,7 @@ mod tests {
         assert!(Instant::now() >= deadline);
     }
 
+    // Holds SG-193
     #[tokio::test(start_paused = true)]
     async fn a_request_nobody_takes_is_a_send_timeout() {
         let (mut ours, _theirs) = tokio::io::duplex(4);
@@ -257,6 +267,7 @@ mod tests {
         assert_eq!(failure.unwrap_err().reason, FailureReason::SendRequestTimeout);
     }
 
+    // Holds SG-193
     #[tokio::test]
     async fn a_connection_broken_while_sending_is_a_send_failure() {
         let (mut ours, theirs) = tokio::io::duplex(4);

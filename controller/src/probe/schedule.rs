@@ -170,6 +170,7 @@ mod tests {
         times
     }
 
+    // Holds SG-188, SG-189
     #[tokio::test(start_paused = true)]
     async fn probes_each_target_at_its_own_pace() {
         let (targets, mut received, _) = fake();

@@ -92,6 +92,7 @@ pub(super) mod tests {
 
     const LONG: Duration = Duration::from_secs(30);
 
+    // Holds SG-181, SG-191, XR-23
     #[tokio::test]
     async fn a_completed_handshake_passes_and_comes_from_the_source_address() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -101,6 +102,7 @@ pub(super) mod tests {
         assert_eq!(accepted.unwrap().1.ip(), SOURCE);
     }
 
+    // Holds SG-180
     #[tokio::test]
     async fn probes_the_port_of_the_check() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -109,6 +111,7 @@ pub(super) mod tests {
         assert_eq!(probe(&target).await, Outcome::Passed);
     }
 
+    // Holds SG-193
     #[tokio::test]
     async fn a_refused_handshake_fails_at_once() {
         let (_held, port) = refused_port();
@@ -116,6 +119,7 @@ pub(super) mod tests {
         assert!(failure.detail.contains("refused"), "{failure}");
     }
 
+    // Holds SG-193
     #[tokio::test]
     async fn a_silent_server_times_out() {
         // A listener whose queue is full drops handshakes, which from outside is a silent host.

@@ -2,6 +2,7 @@
 
 use super::access_log::{ErrorSource, Record, Subject, push_address};
 use super::answer::write_answer;
+use super::drain::Attempt;
 use super::exchange::{Buffers, Complete, Exchange, Failure, Progress, write_all};
 use super::http1::field::Name;
 use super::http1::head::{RequestHead, ResponseHead};
@@ -50,6 +51,8 @@ pub struct Connection {
     vip: SocketAddr,
     counters: Arc<ListenerColumn>,
     pub(super) timer: Timer,
+    /// The attempt at a server that this connection's request is at.
+    pub(super) attempt: Rc<Attempt>,
 }
 
 /// What becomes of the client's connection after a request.
@@ -80,12 +83,11 @@ impl Drop for OpenConnection {
     }
 }
 
-/// Counts a request as under way at a server while it lives.
+/// Counts a request as under way at a server while it lives, from the pick on.
 struct ActiveRequest<'a>(&'a ServerColumn);
 
 impl<'a> ActiveRequest<'a> {
     fn new(counters: &'a ServerColumn) -> ActiveRequest<'a> {
-        counters.requests.add(1);
         counters.active.add(1);
         ActiveRequest(counters)
     }
@@ -98,13 +100,21 @@ impl Drop for ActiveRequest<'_> {
 }
 
 /// Serves `client` until either side is done with the connection.
-pub async fn serve(worker: Rc<Worker>, slot: Rc<Slot>, client: TcpStream, peer: SocketAddr, vip: SocketAddr) {
+pub async fn serve(
+    worker: Rc<Worker>,
+    slot: Rc<Slot>,
+    attempt: Rc<Attempt>,
+    client: TcpStream,
+    peer: SocketAddr,
+    vip: SocketAddr,
+) {
     // A connection accepted while its address was leaving the listener is counted nowhere.
     let counters = slot.target().counters_of(vip).cloned().unwrap_or_default();
     let _open = OpenConnection::new(counters.clone());
     let mut peer_text = Vec::with_capacity(15);
     push_address(&mut peer_text, peer.ip());
-    let connection = Connection { worker, slot, client, peer, peer_text, vip, counters, timer: Timer::new() };
+    let timer = Timer::new();
+    let connection = Connection { worker, slot, client, peer, peer_text, vip, counters, timer, attempt };
     let next = connection.run().await;
     match next {
         Next::Linger => connection.linger().await,
@@ -183,6 +193,10 @@ impl Connection {
             }
         };
         record.head_read = self.timer.now();
+        // The connection may have waited long for the request: a server that left meanwhile takes none (SG-226).
+        let current = self.slot.target();
+        let target = &*current;
+        record.reason = target.reason;
         let progress = Progress::default();
         let result = self.forward(target, scratch, head, &progress, &mut record).await;
         record.request_bytes = head as u64 + progress.body_first.get() + progress.body_received.get();
@@ -287,6 +301,8 @@ impl Connection {
             record.upstream = Some(server.address);
             record.retries = attempt;
             record.upstream_start = self.timer.now();
+            let _under_way = self.attempt.begin(server.id, record.upstream_start);
+            let _active = ActiveRequest::new(&server.counters);
             let pooled = if attempt == 0 && target.keep_alive { server.pool.take() } else { None };
             let reused = pooled.is_some();
             let connected = match pooled {
@@ -296,6 +312,7 @@ impl Connection {
             let (stream, local) = match connected {
                 Ok(connected) => connected,
                 Err(Failure::ClientGone) => return Err(Failure::ClientGone),
+                Err(Failure::Drained) => return Err(self.drained(server)),
                 Err(error) => {
                     failure = error;
                     avoid = Some(index);
@@ -303,7 +320,7 @@ impl Connection {
                 }
             };
             record.local = local;
-            let active = ActiveRequest::new(&server.counters);
+            server.counters.requests.add(1);
             out.clear();
             let to = ToServer {
                 client: &self.peer_text,
@@ -324,7 +341,6 @@ impl Connection {
                 progress,
             };
             let result = exchange.run(Buffers { out, upload, response }).await;
-            drop(active);
             match result {
                 Ok(complete) => {
                     count_response(&server.counters.responses, progress.status.get());
@@ -342,10 +358,16 @@ impl Connection {
                     progress.sent.set(false);
                     progress.uploaded.set(false);
                 }
+                Err(Failure::Drained) => return Err(self.drained(server)),
                 Err(other) => return Err(other),
             }
         }
         Err(failure)
+    }
+
+    fn drained(&self, server: &Server) -> Failure {
+        server.counters.cut.add(1);
+        Failure::Drained
     }
 
     async fn connect(
@@ -359,6 +381,9 @@ impl Connection {
         let result = poll_fn(|cx| {
             if let Poll::Ready(result) = connecting.as_mut().poll(cx) {
                 return Poll::Ready(result.map_err(|error| upstream_failure(&error)));
+            }
+            if self.attempt.is_cut() {
+                return Poll::Ready(Err(Failure::Drained));
             }
             if self.client.poll_hung_up(cx).is_ready() {
                 return Poll::Ready(Err(Failure::ClientGone));
@@ -514,6 +539,7 @@ fn blame(failure: Failure, started: bool) -> (u16, ErrorSource, &'static str) {
         Failure::Response(_) => (502, Server, "malformed or incomplete response"),
         Failure::ServerSlow if started => (500, Server, "response stalled for the request timeout"),
         Failure::ServerSlow => (504, Server, "no response within the request timeout"),
+        Failure::Drained => (500, Us, "cut at the end of its server's drain"),
         Failure::Cut => (500, Server, "connection lost within the response"),
     }
 }

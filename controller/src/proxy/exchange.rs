@@ -49,6 +49,8 @@ pub enum Failure {
     ServerSlow,
     /// The server ended or broke the connection within the response's body.
     Cut,
+    /// The server's drain is over.
+    Drained,
 }
 
 /// The side a transfer waits for.
@@ -193,6 +195,9 @@ impl Exchange<'_> {
         poll_fn(|cx| {
             if let Poll::Ready(result) = transfer(cx) {
                 return Poll::Ready(result);
+            }
+            if self.connection.attempt.is_cut() {
+                return Poll::Ready(Err(Failure::Drained));
             }
             let progress = self.progress;
             // While the body comes in, its end is read in order; after it, a client that closes has given up.

@@ -4,6 +4,7 @@ use super::PublishError;
 use super::access_log::{LogBatch, Record, Subject};
 use super::connection::Scratch;
 use super::descriptors::Descriptors;
+use super::drain::{Attempt, Attempts, Cuts};
 use super::exchange::BODY_BYTES;
 use super::listener::accept_all;
 use super::reactor::{self, TcpListener, Timer};
@@ -38,6 +39,8 @@ pub enum Command {
         sockets: Vec<(u32, std::net::TcpListener)>,
         done: oneshot::Sender<Result<u64, PublishError>>,
     },
+    /// Say how many requests are in flight to each server that began before each moment.
+    Count { drains: Arc<[(u32, u64)]>, done: oneshot::Sender<Vec<u64>> },
     /// Accept nothing more, let requests finish for so long, and end.
     Shutdown { deadline: Duration },
 }
@@ -73,19 +76,26 @@ pub struct Worker {
     log_timer: Timer,
     columns: RefCell<Columns>,
     slots: RefCell<HashMap<u32, Rc<Slot>>>,
-    connections: Cell<usize>,
+    /// One for each open connection.
+    attempts: Attempts,
+    cuts: Cuts,
+    cut_timer: Timer,
     all_closed: Notify,
 }
 
 /// Counts a connection of a worker while it lives.
-pub struct OpenGuard(Rc<Worker>);
+pub struct OpenGuard {
+    worker: Rc<Worker>,
+    key: usize,
+    /// Where the connection's requests are noted.
+    pub attempt: Rc<Attempt>,
+}
 
 impl Drop for OpenGuard {
     fn drop(&mut self) {
-        let left = self.0.connections.get() - 1;
-        self.0.connections.set(left);
-        if left == 0 {
-            self.0.all_closed.notify_one();
+        self.worker.attempts.remove(self.key);
+        if self.worker.attempts.len() == 0 {
+            self.worker.all_closed.notify_one();
         }
     }
 }
@@ -105,11 +115,14 @@ pub async fn work(
         log_timer: Timer::new(),
         columns: RefCell::new(Columns::new(stats)),
         slots: RefCell::default(),
-        connections: Cell::new(0),
+        attempts: Attempts::default(),
+        cuts: Cuts::default(),
+        cut_timer: Timer::new(),
         all_closed: Notify::new(),
     });
     reactor::spawn(flush_log(worker.clone()));
     reactor::spawn(sweep_pools(worker.clone()));
+    reactor::spawn(enforce_cuts(worker.clone()));
     loop {
         match commands.recv().await {
             Some(Command::Publish { bytes, sockets, done }) => {
@@ -120,6 +133,10 @@ pub async fn work(
                 reactor::next_turn().await;
                 // A controller that no longer waits has its answer in the next publish.
                 let _ = done.send(result);
+            }
+            Some(Command::Count { drains, done }) => {
+                // One that no longer waits will ask again.
+                let _ = done.send(worker.attempts.count(&drains));
             }
             Some(Command::Shutdown { deadline }) => return worker.shut_down(deadline).await,
             None => return,
@@ -132,6 +149,13 @@ async fn flush_log(worker: Rc<Worker>) {
         worker.log_timer.expired().await;
         worker.log_timer.clear();
         worker.log.borrow_mut().flush();
+    }
+}
+
+async fn enforce_cuts(worker: Rc<Worker>) {
+    loop {
+        worker.cut_timer.expired().await;
+        worker.enforce_cuts();
     }
 }
 
@@ -182,8 +206,20 @@ impl Worker {
 
     /// Counts a connection until the guard is dropped.
     pub fn open_connection(self: &Rc<Self>) -> OpenGuard {
-        self.connections.set(self.connections.get() + 1);
-        OpenGuard(self.clone())
+        let (key, attempt) = self.attempts.add();
+        OpenGuard { worker: self.clone(), key, attempt }
+    }
+
+    /// Ends requests whose cut has come due, and waits for the next.
+    fn enforce_cuts(&self) {
+        let (any, next) = self.cuts.enforce(&self.attempts, reactor::now());
+        match next {
+            Some(at) => self.cut_timer.set_after(at - reactor::now()),
+            None => self.cut_timer.clear(),
+        }
+        if any {
+            reactor::wake_all();
+        }
     }
 
     /// All of the snapshot, or nothing of it: everything that can fail comes first.
@@ -254,6 +290,8 @@ impl Worker {
                 closes = true;
             }
         }
+        self.cuts.replace(&snapshot.cuts, &self.attempts);
+        self.enforce_cuts();
         if closes {
             reactor::wake_all();
         }
@@ -268,11 +306,11 @@ impl Worker {
         let timer = Timer::new();
         timer.set_after(u64::try_from(deadline.as_nanos()).unwrap_or(u64::MAX));
         // In a loop: the notification may be of an earlier moment without connections.
-        while self.connections.get() > 0 {
+        while self.attempts.len() > 0 {
             tokio::select! {
                 () = self.all_closed.notified() => {}
                 () = timer.expired() => {
-                    log::warn!("{} client connections cut at the shutdown deadline", self.connections.get());
+                    log::warn!("{} client connections cut at the shutdown deadline", self.attempts.len());
                     return;
                 }
             }

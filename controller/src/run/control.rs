@@ -4,7 +4,7 @@ use crate::api::{Request, Response};
 use crate::config::Parsed;
 use crate::datapath::Datapath;
 use crate::health::machine::State;
-use crate::health::{DrainEnd, GroupHealth, GroupNotice, Moment, Notice, Standing};
+use crate::health::{DrainEnd, GroupHealth, GroupNotice, Moment, Notice, Standing, Tally};
 use crate::host::apply::Host;
 use crate::host::desired::HostState;
 use crate::host::neighbour::{NeighbourWatch, Resolutions};
@@ -178,25 +178,23 @@ impl Control {
             }
         };
         let indices = self.server_indices();
-        let mut idle = Vec::new();
-        for (name, standings) in &self.standings {
-            for standing in standings.iter().filter(|standing| !standing.drains.is_empty()) {
-                let id = self.ids.server(name, standing.address);
+        let mut counts = Vec::new();
+        for (name, group) in &self.health {
+            for (member, address, _) in group.draining() {
+                let id = self.ids.server(name, address);
                 let active = requests.get(&id).map_or(0, |totals| totals.active);
-                let elements = plan::server_identity(name, standing.address)
+                let elements = plan::server_identity(name, address)
                     .and_then(|identity| indices.get(&identity))
                     .map_or(&[][..], Vec::as_slice);
                 let flows: u64 = elements.iter().filter_map(|index| flows.get(index)).sum();
-                if active == 0 && flows == 0 {
-                    idle.push((name.clone(), standing.id));
-                }
+                counts.push((name.clone(), member, active + flows));
             }
         }
         let now = clock::now();
         let mut changed = self.has_departed_servers();
-        for (name, id) in idle {
+        for (name, member, open) in counts {
             if let Some(group) = self.health.get_mut(&name) {
-                let notices = group.idle(id, counted_at, now);
+                let notices = group.counted(member, |_| open, counted_at, now);
                 changed |= !notices.is_empty();
                 self.changed(&name, &notices);
             }
@@ -280,12 +278,16 @@ impl Control {
     pub fn report(&self, group: &ServerGroupName, notices: &[GroupNotice]) {
         for notice in notices {
             match notice {
-                GroupNotice::FailOpen(true) => {
-                    log::warn!(
-                        "group \"{group}\": no server is healthy; traffic goes to all of them (fail-open)"
-                    );
+                GroupNotice::FailOpen { zone, begins } => {
+                    let place = zone.as_ref().map_or_else(String::new, |zone| format!(" in zone \"{zone}\""));
+                    if *begins {
+                        log::warn!(
+                            "group \"{group}\": no server{place} is healthy; traffic goes to all of them (fail-open)"
+                        );
+                    } else {
+                        log::info!("group \"{group}\": fail-open{place} ended");
+                    }
                 }
-                GroupNotice::FailOpen(false) => log::info!("group \"{group}\": fail-open ended"),
                 GroupNotice::Server { address, notice, .. } => report_server(group, *address, notice),
             }
         }
@@ -319,13 +321,16 @@ fn report_server(group: &ServerGroupName, address: ServerAddress, notice: &Notic
         Notice::RampBegan => log::info!("group \"{group}\": server {address} begins its slow start"),
         Notice::RampEnded => log::info!("group \"{group}\": server {address} has ended its slow start"),
         Notice::DrainBegan(_) => log::info!("group \"{group}\": server {address} drains"),
-        Notice::DrainEnded(_, end) => {
+        Notice::DrainEnded { end, tally, .. } => {
             let how = match end {
                 DrainEnd::Idle => "nothing was in flight any more",
                 DrainEnd::Deadline => "time was up",
                 DrainEnd::Cancelled => "it takes fail-open traffic again",
             };
-            log::info!("group \"{group}\": server {address} has ended its drain: {how}");
+            let counts = tally.map_or_else(String::new, |Tally { finished, cut }| {
+                format!("; {finished} requests and flows finished, {cut} were cut")
+            });
+            log::info!("group \"{group}\": server {address} has ended its drain: {how}{counts}");
         }
     }
 }

@@ -128,13 +128,14 @@ impl Control {
             self.resources.listeners.values().map(|listener| &listener.server_group).collect();
         self.health.retain(|name, _| used.contains(name));
         self.standings.clear();
+        let zones = self.node.value.zones.iter().map(|zone| zone.zone.clone()).collect();
         let mut reports = Vec::new();
         for name in used {
             let group = &self.resources.server_groups[name];
             let notices = match self.health.get_mut(name) {
-                Some(health) => health.update(group, now),
+                Some(health) => health.update(group, &zones, now),
                 None => {
-                    let (health, notices) = GroupHealth::new(group, now);
+                    let (health, notices) = GroupHealth::new(group, &zones, now);
                     self.health.insert(name.clone(), health);
                     notices
                 }

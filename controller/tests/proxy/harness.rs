@@ -6,6 +6,7 @@ use std::future::Future;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -310,11 +311,27 @@ impl Server {
     }
 }
 
+/// A server that tells when a request came and answers when it is told to.
+pub fn held() -> (Server, Receiver<()>, Sender<()>) {
+    let (arrived, arrivals) = channel();
+    let (release, released) = channel();
+    let (arrived, released) = (Mutex::new(arrived), Mutex::new(released));
+    let server = Server::new(move |connection, _| {
+        while connection.request().is_some() {
+            arrived.lock().unwrap().send(()).unwrap();
+            released.lock().unwrap().recv_timeout(PATIENCE).unwrap();
+            connection.answer("held");
+        }
+    });
+    (server, arrivals, release)
+}
+
+// Holds SG-154, SG-226
 /// An address nobody listens on.
 pub fn refusing() -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = listener.local_addr().unwrap();
-    address
+
+    listener.local_addr().unwrap()
 }
 
 /// An address that leaves SYNs unanswered, as long as what is returned lives: a listener with a full queue.

@@ -92,6 +92,7 @@ fn next_hop() -> NextHopView {
     }
 }
 
+// Holds XR-22
 #[test]
 fn shows_names_listeners_and_addresses_of_load_balancers() {
     assert_eq!(

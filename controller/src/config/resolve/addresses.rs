@@ -1,6 +1,7 @@
 //! No address serves two purposes.
 
 use super::{Checks, Spot};
+use crate::config::ErrorFamily::{Conflict, OperationDenied};
 use crate::model::Resources;
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
@@ -34,6 +35,7 @@ pub(super) fn check_addresses(resources: &Resources, checks: &mut Checks<'_>) {
     for (address, spot, words) in addresses_in_use(resources) {
         if let Some(other) = first_use.get(&address) {
             checks.error(
+                Conflict.of("Address"),
                 &spot,
                 format!("address {address}"),
                 format!("it is {other} already"),
@@ -53,6 +55,7 @@ pub(super) fn check_addresses(resources: &Resources, checks: &mut Checks<'_>) {
         for server in &group.servers {
             if let Some(words) = of_balancers.get(&server.address.ip) {
                 checks.error(
+                    OperationDenied.of("ForwardingLoop"),
                     &Spot::Server(group.name.clone(), server.address),
                     format!("address {}", server.address.ip),
                     format!("it is {words}: requests would run in a circle"),

@@ -1,5 +1,6 @@
 //! Health check settings (SG section 11).
 
+use crate::config::ErrorFamily::IllegalParam;
 use crate::config::decode::{At, Field, Head, Report};
 use crate::config::file::HealthCheckEntry;
 use crate::model::{
@@ -158,7 +159,14 @@ fn checked_text(
         Field::Bad => None,
         Field::Good(text) if is_good(&text.value) => Some(Some(text.value.clone())),
         Field::Good(text) => {
-            report.error(text.at, &head.subject, format!("{key} {:?}", text.value), rule, remedy);
+            report.error(
+                head.code(IllegalParam, key),
+                text.at,
+                &head.subject,
+                format!("{key} {:?}", text.value),
+                rule,
+                remedy,
+            );
             None
         }
     }
@@ -194,7 +202,14 @@ fn resolve_codes(entry: &HealthCheckEntry, report: &mut Report<'_>) -> Option<Ve
     };
     if texts.is_empty() {
         let remedy = "write `codes: [http_2xx]`, or leave `codes` out";
-        report.error(entry.head.at, &entry.head.subject, "codes", "no status could ever pass", remedy);
+        report.error(
+            entry.head.code(IllegalParam, "codes"),
+            entry.head.at,
+            &entry.head.subject,
+            "codes",
+            "no status could ever pass",
+            remedy,
+        );
     }
     let mut codes: Vec<StatusClass> =
         texts.iter().filter_map(|text| report.choice(&entry.head, "code", text, &classes, &[])).collect();

@@ -1,6 +1,7 @@
 //! Listeners, and how they fit their load balancer and server group.
 
 use super::{Checks, Declared, Places, Spot};
+use crate::config::ErrorFamily::{IllegalParam, Mismatch, OperationDenied, ResourceAlreadyExist};
 use crate::config::decode::{Field, Report};
 use crate::config::file::ListenerEntry;
 use crate::model::{
@@ -46,7 +47,14 @@ pub(super) fn resolve_listener(
         ];
         for (key, at) in places_of_http_settings {
             if let Some(at) = at {
-                report.error(at, &head.subject, key, "a setting of HTTP listeners only", "remove it");
+                report.error(
+                    head.code(IllegalParam, key),
+                    at,
+                    &head.subject,
+                    key,
+                    "a setting of HTTP listeners only",
+                    "remove it",
+                );
             }
         }
     }
@@ -91,6 +99,7 @@ fn check_port(listener: &Listener, resources: &Resources, checks: &mut Checks<'_
     };
     if let Some(other) = resources.listeners.values().find(same) {
         checks.error(
+            ResourceAlreadyExist.of("Listener"),
             &Spot::ListenerPort(listener.name.clone()),
             format!("port {}", listener.port),
             format!("listener \"{}\" has this port of load balancer \"{}\"", other.name, other.load_balancer),
@@ -111,6 +120,7 @@ fn check_group(listener: &Listener, resources: &Resources, checks: &mut Checks<'
     };
     if let Some((of_group, of_listener)) = mismatch {
         checks.error(
+            Mismatch.of("Protocol"),
             &spot,
             value.clone(),
             format!("its protocol is {of_group}; a listener of protocol {of_listener} needs one of the same"),
@@ -120,6 +130,7 @@ fn check_group(listener: &Listener, resources: &Resources, checks: &mut Checks<'
     let Some(load_balancer) = resources.load_balancers.get(&listener.load_balancer) else { return };
     if let Some(vpc) = group.vpc.as_ref().filter(|vpc| **vpc != load_balancer.vpc) {
         checks.error(
+            Mismatch.of("VpcId"),
             &spot,
             value.clone(),
             format!(
@@ -136,6 +147,7 @@ fn check_group(listener: &Listener, resources: &Resources, checks: &mut Checks<'
         ];
         for (feature, _) in features.into_iter().filter(|(_, is_on)| *is_on) {
             checks.error(
+                OperationDenied.of("BasicEdition"),
                 &spot,
                 value.clone(),
                 format!("{feature} is on, and load balancer \"{}\" is of edition Basic", load_balancer.name),

@@ -1,6 +1,7 @@
 //! Load balancers and their zones.
 
 use super::{Declared, Places, Spot};
+use crate::config::ErrorFamily::{IllegalParam, Mismatch};
 use crate::config::decode::{At, Field, Head, Report};
 use crate::config::file::{LoadBalancerEntry, ZoneMappingEntry};
 use crate::model::{
@@ -70,6 +71,7 @@ pub(super) fn resolve_load_balancer(
     );
     if matches!(&entry.zone_mappings, Field::Good(list) if list.is_empty()) || mappings.len() > ZONES_MAX {
         report.error(
+            IllegalParam.of("ZoneMappings"),
             head.at,
             &head.subject,
             format!("{} zones", mappings.len()),
@@ -85,7 +87,7 @@ pub(super) fn resolve_load_balancer(
             "add a second zone",
         );
     }
-    report.distinct("zone", mappings.iter().map(|mapping| (&mapping.head, &mapping.zone)));
+    report.distinct(("zone", "zone"), mappings.iter().map(|mapping| (&mapping.head, &mapping.zone)));
     let zone_mappings = mappings
         .iter()
         .filter_map(|mapping| {
@@ -141,6 +143,7 @@ fn resolve_zone(
         && zone_of_vswitch != zone.as_str()
     {
         report.error(
+            Mismatch.of("ZoneId"),
             text.at,
             &head.subject,
             format!("vswitch \"{}\"", text.value),
@@ -169,6 +172,7 @@ fn resolve_zone(
     let count = entry.local_addresses.items().len();
     if count < LOCAL_ADDRESSES_MIN && !matches!(entry.local_addresses, Field::Bad) {
         report.error(
+            head.code(IllegalParam, "local_addresses"),
             head.at,
             &head.subject,
             if count == 1 { "1 local address".to_owned() } else { format!("{count} local addresses") },
@@ -209,6 +213,7 @@ fn is_local_address(
         return is_host_address(head, "local address", address, Some(*network), report);
     }
     report.error(
+        head.code(IllegalParam, "local_addresses"),
         address.at,
         &head.subject,
         format!("local address {}", address.value),
@@ -234,7 +239,14 @@ fn is_host_address(
     if is_edge || is_special {
         let rule =
             if is_edge { "the network's own or its broadcast address" } else { "no address of a host" };
-        report.error(address.at, &head.subject, format!("{key} {ip}"), rule, "choose another address");
+        report.error(
+            head.code(IllegalParam, key),
+            address.at,
+            &head.subject,
+            format!("{key} {ip}"),
+            rule,
+            "choose another address",
+        );
     }
     !is_edge && !is_special
 }
@@ -251,6 +263,7 @@ fn host_name(head: &Head, text: &At<String>, report: &mut Report<'_>) -> Option<
         return Some(text.value.clone());
     }
     report.error(
+        head.code(IllegalParam, "dns_name"),
         text.at,
         &head.subject,
         format!("dns_name {:?}", text.value),

@@ -18,6 +18,7 @@ mod vpc;
 pub(super) use node::resolve_node;
 pub(super) use together::check_together;
 
+use super::code::ErrorCode;
 use super::decode::Report;
 use super::error::{Finding, Place};
 use super::file::{ResourcesFile, VpcEntry};
@@ -56,7 +57,10 @@ impl Declared {
         // Entries of different kinds may share a name; two of one kind may not.
         macro_rules! names {
             ($noun:literal, $entries:expr) => {
-                report.distinct($noun, $entries.items().iter().map(|entry| (&entry.head, &entry.name)))
+                report.distinct(
+                    ($noun, "name"),
+                    $entries.items().iter().map(|entry| (&entry.head, &entry.name)),
+                )
             };
         }
         let mut declared = Self {
@@ -70,7 +74,7 @@ impl Declared {
         };
         names!("listener", file.listeners);
         let hops = file.transit_routers.items().iter().flat_map(|router| router.next_hops.items());
-        report.distinct("next hop", hops.map(|hop| (&hop.head, &hop.name)));
+        report.distinct(("next hop", "name"), hops.map(|hop| (&hop.head, &hop.name)));
         for vpc in file.vpcs.items() {
             declared.collect_vpc(vpc);
         }
@@ -190,13 +194,14 @@ impl<'a> Checks<'a> {
 
     fn error(
         &mut self,
+        code: ErrorCode,
         spot: &Spot,
         value: impl Into<String>,
         rule: impl Into<String>,
         remedy: impl Into<String>,
     ) {
         let finding = self.finding(spot, value.into(), rule.into(), remedy.into());
-        self.errors.push(finding);
+        self.errors.push(Finding { code: Some(code), ..finding });
     }
 
     fn warning(
@@ -214,6 +219,6 @@ impl<'a> Checks<'a> {
         let known = self.places.iter().find_map(|places| places.spots.get(spot));
         let (place, subject) =
             known.cloned().unwrap_or_else(|| (self.places[0].start.clone(), String::new()));
-        Finding { place, subject, value, rule, remedy }
+        Finding { code: None, place, subject, value, rule, remedy }
     }
 }

@@ -1,5 +1,7 @@
 //! Rules about one value, shared by the kinds of entries.
 
+use crate::config::ErrorFamily::{DuplicatedParam, IllegalParam, MissingParam, ResourceNotFound};
+use crate::config::code::camel_case;
 use crate::config::decode::{At, Field, Head, Report, nearest};
 use ipnet::Ipv4Net;
 use serde_saphyr::Location;
@@ -50,7 +52,14 @@ impl Report<'_> {
         remedy: &str,
     ) -> Option<&'e T> {
         if matches!(field, Field::Absent) {
-            self.error(head.at, &head.subject, "", format!("`{key}` is missing"), remedy);
+            self.error(
+                head.code(MissingParam, key),
+                head.at,
+                &head.subject,
+                "",
+                format!("`{key}` is missing"),
+                remedy,
+            );
         }
         field.good()
     }
@@ -84,6 +93,7 @@ impl Report<'_> {
         }
         let (low, high) = (range.start(), range.end());
         self.error(
+            head.code(IllegalParam, key),
             number.at,
             &head.subject,
             format!("{key} {}", number.value),
@@ -137,7 +147,14 @@ impl Report<'_> {
                 },
             ),
         };
-        self.error(text.at, &head.subject, format!("{key} {word}"), rule, remedy);
+        self.error(
+            head.code(IllegalParam, key),
+            text.at,
+            &head.subject,
+            format!("{key} {word}"),
+            rule,
+            remedy,
+        );
         None
     }
 
@@ -163,6 +180,7 @@ impl Report<'_> {
         let network = cidr.value.trunc();
         if network != cidr.value {
             self.error(
+                head.code(IllegalParam, key),
                 cidr.at,
                 &head.subject,
                 format!("{key} {}", cidr.value),
@@ -181,6 +199,7 @@ impl Report<'_> {
             return Some(network);
         }
         self.error(
+            head.code(IllegalParam, key),
             cidr.at,
             &head.subject,
             format!("{key} {network}"),
@@ -201,7 +220,7 @@ impl Report<'_> {
         if (2..=128).contains(&length) && begins_well && name.chars().all(is_fine) {
             return Some(name.clone());
         }
-        self.error(
+        self.error(head.code(IllegalParam, "name"), 
             text.at,
             &head.subject,
             format!("name {name:?}"),
@@ -219,6 +238,7 @@ impl Report<'_> {
             return Some(text.value.clone());
         }
         self.error(
+            head.code(IllegalParam, key),
             text.at,
             &head.subject,
             format!("{key} {:?}", text.value),
@@ -242,6 +262,7 @@ impl Report<'_> {
         let names: Vec<&str> = declared.keys().map(String::as_str).collect();
         let hint = nearest(&text.value, &names).map(|near| format!("did you mean \"{near}\"? "));
         self.error(
+            ResourceNotFound.of(camel_case(noun)),
             text.at,
             &head.subject,
             format!("{noun} \"{}\"", text.value),
@@ -254,7 +275,7 @@ impl Report<'_> {
     /// Names of a kind with where each was first written; repeated ones are reported.
     pub(super) fn distinct<'e>(
         &mut self,
-        noun: &str,
+        (noun, key): (&str, &str),
         names: impl Iterator<Item = (&'e Head, &'e Field<At<String>>)>,
     ) -> BTreeMap<String, Location> {
         let mut declared: BTreeMap<String, Location> = BTreeMap::new();
@@ -265,10 +286,11 @@ impl Report<'_> {
                     declared.insert(text.value.clone(), text.at);
                 }
                 Some(first) => self.error(
+                    head.code(DuplicatedParam, key),
                     text.at,
                     &head.subject,
-                    format!("name \"{}\"", text.value),
-                    format!("another {noun} on line {} has this name", first.line()),
+                    format!("{key} \"{}\"", text.value),
+                    format!("another {noun} on line {} has this {key}", first.line()),
                     "rename or remove one of them",
                 ),
             }

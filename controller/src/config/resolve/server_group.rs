@@ -3,6 +3,7 @@
 use super::health_check::resolve_health_check;
 use super::rules::{PRIVATE_RANGES_TEXT, is_private};
 use super::{Declared, Places, Spot};
+use crate::config::ErrorFamily::{DuplicatedParam, IllegalParam, QuotaExceeded};
 use crate::config::decode::{Field, Report};
 use crate::config::file::{ServerEntry, ServerGroupEntry};
 use crate::model::{
@@ -66,6 +67,7 @@ pub(super) fn resolve_server_group(
     let servers = entry.servers.items();
     if let Some(beyond) = servers.get(SERVERS_MAX) {
         report.error(
+            QuotaExceeded.of("ServerGroupServersNum"),
             beyond.head.at,
             &head.subject,
             format!("{} servers", servers.len()),
@@ -80,6 +82,7 @@ pub(super) fn resolve_server_group(
         let Some(server) = resolve_server(entry, vpc_network, report) else { continue };
         if let Some(first) = identities.insert(server.address, entry.head.at) {
             report.error(
+                DuplicatedParam.of("Server"),
                 entry.head.at,
                 &entry.head.subject,
                 "",
@@ -163,6 +166,7 @@ fn resolve_server(
         Field::Good(text) if is_description(&text.value) => Some(text.value.clone()),
         Field::Good(text) => {
             report.error(
+                head.code(IllegalParam, "description"),
                 text.at,
                 &head.subject,
                 "description",
@@ -179,6 +183,7 @@ fn resolve_server(
     let is_remote_flag_known = !matches!(entry.remote_ip, Field::Bad);
     if remote_ip && !is_private(ip) {
         report.error(
+            head.code(IllegalParam, "address"),
             address.at,
             &head.subject,
             value,
@@ -187,6 +192,7 @@ fn resolve_server(
         );
     } else if !is_private(ip) {
         report.error(
+            head.code(IllegalParam, "address"),
             address.at,
             &head.subject,
             value,
@@ -199,6 +205,7 @@ fn resolve_server(
         && !cidr.contains(&ip)
     {
         report.error(
+            head.code(IllegalParam, "address"),
             address.at,
             &head.subject,
             value,

@@ -3,6 +3,7 @@
 use super::addresses::addresses_in_use;
 use super::rules::overlap;
 use super::{Checks, Spot};
+use crate::config::ErrorFamily::{Conflict, Mismatch, MissingParam};
 use crate::model::{ListenerProtocol, Node, Resources, ZoneName};
 use std::collections::BTreeSet;
 
@@ -18,6 +19,7 @@ fn check_nat_prefix(node: &Node, resources: &Resources, checks: &mut Checks<'_>)
     let Some(prefix) = node.nat_prefix else {
         for listener in tcp_listeners() {
             checks.error(
+                MissingParam.of("NatPrefix"),
                 &Spot::Listener(listener.name.clone()),
                 "protocol TCP",
                 format!("node \"{}\" has no nat_prefix, from which flows of TCP listeners come", node.name),
@@ -28,8 +30,15 @@ fn check_nat_prefix(node: &Node, resources: &Resources, checks: &mut Checks<'_>)
     };
     let value = format!("nat_prefix {prefix}");
     let remedy = "choose a prefix that nothing else uses: every port of every address in it belongs to NAT";
-    let mut clash =
-        |rule: String| checks.error(&Spot::NatPrefix, value.clone(), format!("contains {rule}"), remedy);
+    let mut clash = |rule: String| {
+        checks.error(
+            Conflict.of("NatPrefix"),
+            &Spot::NatPrefix,
+            value.clone(),
+            format!("contains {rule}"),
+            remedy,
+        )
+    };
     for (address, _, words) in addresses_in_use(resources) {
         if prefix.contains(&address) {
             clash(format!("{address}, {words}"));
@@ -48,6 +57,7 @@ fn check_nat_prefix(node: &Node, resources: &Resources, checks: &mut Checks<'_>)
     for balancer in resources.load_balancers.values() {
         if let Some(other) = balancer.back_to_origin_prefix.filter(|other| overlap(*other, prefix)) {
             checks.error(
+                Conflict.of("NatPrefix"),
                 &Spot::NatPrefix,
                 value.clone(),
                 format!("overlaps the back_to_origin_prefix {other} of load balancer \"{}\"", balancer.name),
@@ -115,6 +125,7 @@ fn check_zones(node: &Node, resources: &Resources, checks: &mut Checks<'_>) {
             if !router.next_hops.is_empty() && !router.next_hops.iter().any(|hop| served.contains(&hop.zone))
             {
                 checks.error(
+                    Mismatch.of("ZoneId"),
                     &Spot::Route(vpc.name.clone(), route.destination),
                     format!("transit_router \"{}\"", router.name),
                     format!("every next hop is in a zone that node \"{}\" does not serve", node.name),
@@ -132,6 +143,7 @@ fn check_tunnel_addresses(node: &Node, resources: &Resources, checks: &mut Check
         let value = format!("tunnel_address {}", zone.tunnel_address);
         if let Some((_, _, words)) = uses.iter().find(|(address, ..)| *address == zone.tunnel_address) {
             checks.error(
+                Conflict.of("TunnelAddress"),
                 &spot,
                 value.clone(),
                 format!("it is {words}"),

@@ -2,6 +2,7 @@
 
 use super::rules::overlap;
 use super::{Declared, Places, Spot};
+use crate::config::ErrorFamily::{Conflict, DuplicatedParam, IllegalParam};
 use crate::config::decode::Report;
 use crate::config::file::{RouteEntry, VpcEntry, VswitchEntry};
 use crate::model::{RegionName, Route, TransitRouterName, Vpc, VpcName, Vswitch, VswitchName, ZoneName};
@@ -44,7 +45,7 @@ fn resolve_vswitches(
     report: &mut Report<'_>,
 ) -> BTreeMap<VswitchName, Vswitch> {
     let entries = entry.vswitches.items();
-    report.distinct("vSwitch", entries.iter().map(|entry| (&entry.head, &entry.name)));
+    report.distinct(("vSwitch", "name"), entries.iter().map(|entry| (&entry.head, &entry.name)));
     let mut vswitches: Vec<Vswitch> = Vec::new();
     for entry in entries {
         vswitches.extend(resolve_vswitch(entry, vpc_cidr, &vswitches, report));
@@ -67,6 +68,7 @@ fn resolve_vswitch(
         && !vpc_cidr.contains(&cidr)
     {
         report.error(
+            head.code(IllegalParam, "cidr"),
             written.at,
             &head.subject,
             format!("cidr {cidr}"),
@@ -76,6 +78,7 @@ fn resolve_vswitch(
     }
     for sibling in siblings.iter().filter(|sibling| overlap(sibling.cidr, cidr)) {
         report.error(
+            Conflict.of("CidrBlock"),
             written.at,
             &head.subject,
             format!("cidr {cidr}"),
@@ -103,6 +106,7 @@ fn resolve_route(
         && overlap(vpc_cidr, destination)
     {
         report.error(
+            Conflict.of("DestinationCidrBlock"),
             written.at,
             &head.subject,
             format!("destination {destination}"),
@@ -112,6 +116,7 @@ fn resolve_route(
     }
     if earlier.iter().any(|route| route.destination == destination) {
         report.error(
+            head.code(DuplicatedParam, "destination"),
             written.at,
             &head.subject,
             format!("destination {destination}"),

@@ -15,29 +15,34 @@ fn remote(server: &str) -> Vec<String> {
     }
 }
 
+// Holds SG-51, SG-56, XR-73, XR-84
 #[test]
 fn refuses_a_remote_server_without_remote_ip() {
     assert_eq!(
         remote("{address: 192.168.1.20, port: 80}"),
-        ["server group \"web\", server 192.168.1.20:80: address 192.168.1.20: lies outside VPC \"vpc1\" \
-          (172.16.0.0/12); write `remote_ip: true` for a server in another network"]
+        [
+            "[IllegalParam.ServerIp] server group \"web\", server 192.168.1.20:80: address 192.168.1.20: lies outside VPC \"vpc1\" \
+          (172.16.0.0/12); write `remote_ip: true` for a server in another network"
+        ]
     );
     assert_eq!(remote("{address: 172.31.0.5, port: 80}"), [""; 0], "inside the VPC (XR-84)");
     assert_eq!(remote("{address: 172.16.7.5, port: 80, remote_ip: true}"), [""; 0], "SG-56");
 }
 
+// Holds SG-41, XR-3
 #[test]
 fn refuses_a_public_address() {
     assert_eq!(
         remote("{address: 8.8.8.8, port: 80}"),
         [
-            "server group \"web\", server 8.8.8.8:80: address 8.8.8.8: not a private address; servers are reached by \
+            "[IllegalParam.ServerIp] server group \"web\", server 8.8.8.8:80: address 8.8.8.8: not a private address; servers are reached by \
           private addresses only; use the server's address in \
           10.0.0.0/8, 100.64.0.0/10, 172.16.0.0/12 or 192.168.0.0/16"
         ]
     );
 }
 
+// Holds SG-52
 #[test]
 fn holds_remote_servers_to_the_four_ranges() {
     for inside in [
@@ -69,13 +74,14 @@ fn holds_remote_servers_to_the_four_ranges() {
         assert_eq!(
             remote(&format!("{{address: {outside}, port: 80, remote_ip: true}}")),
             [format!(
-                "server group \"web\", server {outside}:80: address {outside}: a remote server's address lies in \
+                "[IllegalParam.ServerIp] server group \"web\", server {outside}:80: address {outside}: a remote server's address lies in \
                  10.0.0.0/8, 100.64.0.0/10, 172.16.0.0/12 or 192.168.0.0/16; use the server's private address"
             )]
         );
     }
 }
 
+// Holds SG-53, XR-101
 #[test]
 fn warns_of_a_remote_server_without_a_route() {
     let route = "    routes:\n      - {destination: 192.168.0.0/16, transit_router: tr-chengdu}\n";
@@ -89,56 +95,60 @@ fn warns_of_a_remote_server_without_a_route() {
     );
 }
 
+// Holds SG-33, SG-34
 #[test]
 fn bounds_ports_and_weights() {
     assert_eq!(
         remote("{address: 172.16.1.21, port: 0, weight: 101}"),
         [
-            "server group \"web\", server 172.16.1.21:0: port 0: outside 1 to 65535; write a number from 1 to 65535",
-            "server group \"web\", server 172.16.1.21:0: weight 101: outside 0 to 100; write a number from 0 to 100",
+            "[IllegalParam.Port] server group \"web\", server 172.16.1.21:0: port 0: outside 1 to 65535; write a number from 1 to 65535",
+            "[IllegalParam.Weight] server group \"web\", server 172.16.1.21:0: weight 101: outside 0 to 100; write a number from 0 to 100",
         ]
     );
     assert_eq!(
         remote("{address: 172.16.1.21, port: 65536, weight: -1}"),
         [
-            "server group \"web\", server 172.16.1.21:65536: port 65536: outside 1 to 65535; \
+            "[IllegalParam.Port] server group \"web\", server 172.16.1.21:65536: port 65536: outside 1 to 65535; \
              write a number from 1 to 65535",
-            "server group \"web\", server 172.16.1.21:65536: weight -1: outside 0 to 100; \
+            "[IllegalParam.Weight] server group \"web\", server 172.16.1.21:65536: weight -1: outside 0 to 100; \
              write a number from 0 to 100",
         ]
     );
     assert_eq!(remote("{address: 172.16.1.21, port: 65535, weight: 0}"), [""; 0]);
 }
 
+// Holds SG-38
 #[test]
 fn refuses_the_same_server_twice_in_a_group() {
     assert_eq!(
         remote("{address: 172.16.1.20, port: 80, weight: 1}"),
         [
-            "server group \"web\", server 172.16.1.20:80: the group has this address and port already, on line 52; \
+            "[DuplicatedParam.Server] server group \"web\", server 172.16.1.20:80: the group has this address and port already, on line 52; \
           remove one of them; use `weight` to change a server's share"
         ]
     );
     assert_eq!(remote("{address: 172.16.1.20, port: 81}"), [""; 0], "another port is another server (SG-38)");
 }
 
+// Holds SG-42, XR-63
 #[test]
 fn refuses_a_server_that_is_the_balancer_itself() {
     assert_eq!(
         remote("{address: 172.16.1.11, port: 80}"),
         [
-            "server group \"web\", server 172.16.1.11:80: address 172.16.1.11: it is a local address of load balancer \
+            "[OperationDenied.ForwardingLoop] server group \"web\", server 172.16.1.11:80: address 172.16.1.11: it is a local address of load balancer \
           \"alb1\" in zone chengdu-a: requests would run in a circle; write the address of a server"
         ]
     );
 }
 
+// Holds SG-35
 #[test]
 fn bounds_descriptions() {
     assert_eq!(
         remote("{address: 172.16.1.21, port: 80, description: \"http://x\"}"),
         [
-            "server group \"web\", server 172.16.1.21:80: description: 2 to 256 characters, not beginning with \
+            "[IllegalParam.Description] server group \"web\", server 172.16.1.21:80: description: 2 to 256 characters, not beginning with \
           http:// or https://; shorten or reword it"
         ]
     );
@@ -155,9 +165,9 @@ fn refuses_types_protocols_and_schedulers_that_are_not_there_yet() {
             ("scheduler: Wrr", "scheduler: wlc"),
         ]),
         [
-            "server group \"web\": type Fc: function groups are not supported yet; write Ip",
-            "server group \"web\": protocol gRPC: gRPC to servers is not supported yet; write HTTP or TCP",
-            "server group \"web\": scheduler wlc: weighted least connections is not supported yet; write Wrr",
+            "[IllegalParam.ServerGroupType] server group \"web\": type Fc: function groups are not supported yet; write Ip",
+            "[IllegalParam.Protocol] server group \"web\": protocol gRPC: gRPC to servers is not supported yet; write HTTP or TCP",
+            "[IllegalParam.Scheduler] server group \"web\": scheduler wlc: weighted least connections is not supported yet; write Wrr",
         ]
     );
 }
@@ -168,20 +178,21 @@ fn health_check(section: &str) -> Vec<String> {
     errors(&[("health_check: {protocol: TCP}", &format!("health_check: {section}"))])
 }
 
+// Holds SG-180
 #[test]
 fn bounds_every_number_of_a_health_check() {
-    for (key, low, high) in [
-        ("connect_port", 0, 65535),
-        ("interval", 1, 50),
-        ("timeout", 1, 300),
-        ("healthy_threshold", 2, 10),
-        ("unhealthy_threshold", 2, 10),
+    for (key, name, low, high) in [
+        ("connect_port", "HealthCheckConnectPort", 0, 65535),
+        ("interval", "HealthCheckInterval", 1, 50),
+        ("timeout", "HealthCheckTimeout", 1, 300),
+        ("healthy_threshold", "HealthyThreshold", 2, 10),
+        ("unhealthy_threshold", "UnhealthyThreshold", 2, 10),
     ] {
         for wrong in [low - 1, high + 1] {
             assert_eq!(
                 health_check(&format!("{{{key}: {wrong}}}")),
                 [format!(
-                    "server group \"tcp-web\", health check: {key} {wrong}: outside {low} to {high}; \
+                    "[IllegalParam.{name}] server group \"tcp-web\", health check: {key} {wrong}: outside {low} to {high}; \
                      write a number from {low} to {high}"
                 )]
             );
@@ -193,11 +204,12 @@ fn bounds_every_number_of_a_health_check() {
     }
 }
 
+// Holds SG-180
 #[test]
 fn holds_health_check_paths_and_hosts_to_their_rules() {
     let path_error = |path: &str| {
         format!(
-            "server group \"tcp-web\", health check: path {path:?}: 1 to 80 characters beginning with `/`: letters, \
+            "[IllegalParam.HealthCheckPath] server group \"tcp-web\", health check: path {path:?}: 1 to 80 characters beginning with `/`: letters, \
              digits and -/.%?#&=_;~!()*[]@$^:',+; write a path such as /healthz"
         )
     };
@@ -216,30 +228,34 @@ fn holds_health_check_paths_and_hosts_to_their_rules() {
     )]);
 }
 
+// Holds SG-180
 #[test]
 fn refuses_codes_and_methods_outside_their_lists() {
     assert_eq!(
         health_check("{codes: [http_6xx, 200], method: POST, http_version: HTTP2, protocol: HTTPS}"),
         [
-            "server group \"tcp-web\", health check: code http_6xx: not one of http_2xx, http_3xx, http_4xx, http_5xx; \
+            "[IllegalParam.Code] server group \"tcp-web\", health check: code http_6xx: not one of http_2xx, http_3xx, http_4xx, http_5xx; \
              did you mean http_2xx?",
-            "server group \"tcp-web\", health check: codes 200: expected text, found a number; \
+            "[IllegalParam.HealthCheckCodes] server group \"tcp-web\", health check: codes 200: expected text, found a number; \
              write a word, or quote it: \"...\"",
-            "server group \"tcp-web\", health check: method POST: POST belongs to gRPC health checks, which are not \
+            "[IllegalParam.HealthCheckMethod] server group \"tcp-web\", health check: method POST: POST belongs to gRPC health checks, which are not \
              supported yet; write HEAD or GET",
-            "server group \"tcp-web\", health check: http_version HTTP2: not one of HTTP1.1, HTTP1.0; \
+            "[IllegalParam.HealthCheckHttpVersion] server group \"tcp-web\", health check: http_version HTTP2: not one of HTTP1.1, HTTP1.0; \
              write HTTP1.1 or HTTP1.0",
-            "server group \"tcp-web\", health check: protocol HTTPS: HTTPS health checks are not supported yet; \
+            "[IllegalParam.HealthCheckProtocol] server group \"tcp-web\", health check: protocol HTTPS: HTTPS health checks are not supported yet; \
              write HTTP or TCP",
         ]
     );
     assert_eq!(
         health_check("{codes: []}"),
-        ["server group \"tcp-web\", health check: codes: no status could ever pass; \
-          write `codes: [http_2xx]`, or leave `codes` out"]
+        [
+            "[IllegalParam.HealthCheckCodes] server group \"tcp-web\", health check: codes: no status could ever pass; \
+          write `codes: [http_2xx]`, or leave `codes` out"
+        ]
     );
 }
 
+// Holds SG-34, SG-100, SG-130, SG-150, SG-180
 #[test]
 fn fills_in_the_defaults_of_a_group() {
     let resources = parse_resources(RESOURCES, "r.yaml").unwrap().value;
@@ -286,13 +302,14 @@ fn warns_where_failures_go_unnoticed_or_are_noticed_late() {
     );
 }
 
+// Holds SG-130, SG-150
 #[test]
 fn bounds_slow_start_and_draining() {
     assert_eq!(
         errors(&[("duration: 40", "duration: 29"), ("timeout: 30", "timeout: 901")]),
         [
-            "server group \"tcp-web\", slow start: duration 29: outside 30 to 900; write a number from 30 to 900",
-            "server group \"tcp-web\", connection drain: timeout 901: outside 0 to 900; \
+            "[IllegalParam.SlowStartDuration] server group \"tcp-web\", slow start: duration 29: outside 30 to 900; write a number from 30 to 900",
+            "[IllegalParam.ConnectionDrainTimeout] server group \"tcp-web\", connection drain: timeout 901: outside 0 to 900; \
              write a number from 0 to 900",
         ]
     );
@@ -308,7 +325,7 @@ fn bounds_the_servers_of_a_group() {
     assert_eq!(
         sentences(errors.findings()),
         [
-            "server group \"tcp-web\": 1001 servers: a group has at most 1000 servers; spread them over several groups"
+            "[QuotaExceeded.ServerGroupServersNum] server group \"tcp-web\": 1001 servers: a group has at most 1000 servers; spread them over several groups"
         ]
     );
 }

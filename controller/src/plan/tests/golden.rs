@@ -213,6 +213,7 @@ cleanup
     plans(&mut world, "nothing\n");
 }
 
+// Holds SG-90
 #[test]
 fn a_server_without_weight_has_an_element_and_no_share() {
     let mut world = world();
@@ -270,7 +271,7 @@ impl Healthy {
         let mut world = world();
         let group = world.group("tcp", &[("172.16.1.20:8080", 100)]);
         change(group);
-        let (health, _) = GroupHealth::new(group, Moment::from_nanos(1_000_000_000_000));
+        let (health, _) = GroupHealth::new(group, &BTreeSet::new(), Moment::from_nanos(1_000_000_000_000));
         let mut healthy = Healthy { world, health };
         healthy.apply();
         healthy
@@ -288,7 +289,7 @@ impl Healthy {
         let before = self.world.resources.server_groups[&name].clone();
         let servers = self.world.group("tcp", servers).servers.clone();
         let group = ServerGroup { servers, ..before };
-        self.health.update(&group, self.world.now);
+        self.health.update(&group, &BTreeSet::new(), self.world.now);
         self.world.resources.server_groups.insert(name, group);
     }
 
@@ -298,6 +299,7 @@ impl Healthy {
     }
 }
 
+// Holds SG-133
 #[test]
 fn a_slow_start_changes_the_table_in_eight_steps() {
     let mut healthy = Healthy::new(|group| {
@@ -338,6 +340,7 @@ fn a_slow_start_changes_the_table_in_eight_steps() {
     );
 }
 
+// Holds SG-153, SG-155
 #[test]
 fn a_removed_server_drains_and_is_then_free() {
     let mut healthy = Healthy::new(|group| {
@@ -409,6 +412,7 @@ fn a_drain_goes_on_under_the_next_process() {
     assert!(!servers_and_tables(&healthy.world).contains("172.16.1.20:8080"));
 }
 
+// Holds SG-154
 #[test]
 fn a_removed_server_without_drain_keeps_its_element_while_it_has_flows() {
     let mut healthy = Healthy::new(|_| {});
@@ -436,6 +440,7 @@ commit epoch 4
     );
 }
 
+// Holds SG-153, SG-155, SG-159
 #[test]
 fn a_failed_server_drains_and_is_then_gone() {
     let mut healthy = Healthy::new(|group| {
@@ -496,7 +501,7 @@ fn after_a_restart_the_table_of_before_holds_until_something_is_known() {
     let before = servers_and_tables(&healthy.world);
     let group = healthy.world.resources.server_groups[&ServerGroupName::new("tcp")].clone();
     // A new process has the maps, and no memory of probes.
-    (healthy.health, _) = GroupHealth::new(&group, healthy.world.now);
+    (healthy.health, _) = GroupHealth::new(&group, &BTreeSet::new(), healthy.world.now);
     healthy.apply();
     assert_eq!(servers_and_tables(&healthy.world), before);
     // But nobody stays in it who has left meanwhile.
@@ -525,6 +530,7 @@ pub(super) fn checks() -> HealthCheck {
     }
 }
 
+// Holds XR-108
 #[test]
 fn flows_of_a_next_hop_that_cannot_be_reached_go_to_the_others() {
     let mut world = World::new();
