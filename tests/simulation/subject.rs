@@ -196,7 +196,7 @@ impl Subject {
         let name = ServerGroupName::new(GROUP);
         self.scenario.standings.insert(name, self.health.standings().collect());
         let Scenario { node, resources, standings, .. } = &self.scenario;
-        let snapshot = plan::snapshot(node, resources, standings, &mut self.ids);
+        let snapshot = plan::snapshot(node, resources, standings, &BTreeSet::new(), &mut self.ids);
         let group = snapshot.groups.into_iter().next().expect("the listener's group");
         if group != self.snapshot {
             self.cycle = RoundRobin::resume(&group.servers, &self.cycle);
