@@ -4,9 +4,9 @@
 //! whole of it, all or nothing (SG-222). The text is written anew, so that comments in it are lost; keys stay in their
 //! order. Everything that is wrong is told at once, without positions, since nobody has seen the new text.
 
-mod denial;
 mod group;
 mod name;
+mod remark;
 mod servers;
 mod template;
 mod yaml;
@@ -14,13 +14,13 @@ mod yaml;
 #[cfg(test)]
 mod tests;
 
-pub use denial::Denial;
 pub use name::server_name;
+pub use remark::Remark;
 
 use super::tree;
 use super::{ConfigErrors, Finding, Parsed, parse_resources_for};
 use crate::model::{Node, Resources};
-use denial::Denials;
+use remark::Remarks;
 use serde::{Deserialize, Serialize};
 use yaml::{Map, Yaml};
 
@@ -118,17 +118,17 @@ pub struct Edited {
     /// What it says.
     pub parsed: Parsed<Resources>,
     /// Warnings that the old text did not have.
-    pub new_warnings: Vec<Denial>,
+    pub new_warnings: Vec<Remark>,
 }
 
 /// Carries out `operation` on `text`, the resources in force on `node`.
 ///
 /// # Errors
 /// Everything that stands against it; then nothing is to change.
-pub fn edit(node: &Parsed<Node>, text: &str, operation: &Operation) -> Result<Edited, Vec<Denial>> {
+pub fn edit(node: &Parsed<Node>, text: &str, operation: &Operation) -> Result<Edited, Vec<Remark>> {
     let before = parse_resources_for(node, text, "the resources in force").map_err(denied)?;
     let mut document = read(text);
-    let mut denials = Denials::default();
+    let mut denials = Remarks::default();
     let resources = &before.value;
     match operation {
         Operation::AddServers { group, servers } => {
@@ -155,8 +155,8 @@ pub fn edit(node: &Parsed<Node>, text: &str, operation: &Operation) -> Result<Ed
     let text = document.to_text();
     match parse_resources_for(node, &text, "the edited resources") {
         Ok(parsed) if denials.is_empty() => {
-            let known: Vec<Denial> = before.warnings.findings().iter().map(Denial::from).collect();
-            let warnings = parsed.warnings.findings().iter().map(Denial::from);
+            let known: Vec<Remark> = before.warnings.findings().iter().map(Remark::from).collect();
+            let warnings = parsed.warnings.findings().iter().map(Remark::from);
             let new_warnings = warnings.filter(|warning| !known.contains(warning)).collect();
             Ok(Edited { text, parsed, new_warnings })
         }
@@ -173,6 +173,6 @@ fn read(text: &str) -> Map {
     }
 }
 
-fn denied(errors: ConfigErrors) -> Vec<Denial> {
-    errors.findings().iter().map(|finding: &Finding| Denial::from(finding)).collect()
+fn denied(errors: ConfigErrors) -> Vec<Remark> {
+    errors.findings().iter().map(|finding: &Finding| Remark::from(finding)).collect()
 }

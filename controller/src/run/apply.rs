@@ -67,7 +67,7 @@ impl Control {
 
     /// The transaction. Everything that can fail comes first, and is undone when a later part of it fails; then the
     /// revision is on disk; then one epoch and one snapshot put it into force.
-    async fn take_into_force(
+    pub(super) async fn take_into_force(
         &mut self,
         resources: Resources,
         text: Option<&str>,

@@ -125,6 +125,7 @@ impl Control {
         match request {
             Request::Apply { file_name, text } => self.apply(&file_name, &text).await,
             Request::Diff { file_name, text } => self.diff(&file_name, &text),
+            Request::Edit { operation } => self.edit(&operation).await,
             Request::Get { kind } => self.view(kind),
             Request::Status => Response::Status { status: self.status() },
         }

@@ -9,6 +9,7 @@
 mod apply;
 mod control;
 mod drains;
+mod edit;
 mod error;
 pub mod events;
 mod reconcile;

@@ -1,6 +1,6 @@
 //! Whole groups.
 
-use super::denial::Denials;
+use super::remark::Remarks;
 use super::yaml::{Map, Yaml};
 use crate::config::ErrorFamily::{ResourceInUse, ResourceNotFound};
 use crate::config::decode::nearest;
@@ -11,7 +11,7 @@ pub(super) fn find<'a>(
     document: &'a mut Map,
     resources: &'a Resources,
     name: &str,
-    denials: &mut Denials,
+    denials: &mut Remarks,
 ) -> Option<(&'a ServerGroup, &'a mut Map)> {
     let Some(group) = resources.server_groups.get(&ServerGroupName::new(name)) else {
         let names = resources.server_groups.keys().map(ServerGroupName::as_str);
@@ -23,7 +23,7 @@ pub(super) fn find<'a>(
 }
 
 /// Says that nothing of that kind has this name, and which names there are.
-pub(super) fn not_found(noun: &str, code: &'static str, name: &str, names: &[&str], denials: &mut Denials) {
+pub(super) fn not_found(noun: &str, code: &'static str, name: &str, names: &[&str], denials: &mut Remarks) {
     let remedy = match (nearest(name, names), names) {
         (Some(near), _) => format!("did you mean \"{near}\"?"),
         (None, []) => format!("there is no {noun} at all"),
@@ -39,7 +39,7 @@ pub(super) fn not_found(noun: &str, code: &'static str, name: &str, names: &[&st
 }
 
 /// SG-230, SG-233: a group goes if nothing uses it.
-pub(super) fn delete(document: &mut Map, resources: &Resources, name: &str, denials: &mut Denials) {
+pub(super) fn delete(document: &mut Map, resources: &Resources, name: &str, denials: &mut Remarks) {
     let Some((group, _)) = find(document, resources, name, denials) else { return };
     let users = users(resources, group);
     if !users.is_empty() {

@@ -1,8 +1,8 @@
 //! Servers of a group.
 
-use super::denial::Denials;
 use super::group;
 use super::name::{FORMS, InventoryKind, ServerName, server_name};
+use super::remark::Remarks;
 use super::yaml::{Map, Yaml};
 use super::{NewServer, ServerSettings};
 use crate::config::ErrorFamily::{
@@ -33,7 +33,7 @@ pub(super) fn add(
     resources: &Resources,
     group: &str,
     servers: &[NewServer],
-    denials: &mut Denials,
+    denials: &mut Remarks,
 ) {
     let is_sized = check_length(ADD, group, servers.len(), denials);
     let Some((group, entry)) = group::find(document, resources, group, denials) else { return };
@@ -47,7 +47,7 @@ pub(super) fn remove(
     resources: &Resources,
     group: &str,
     servers: &[String],
-    denials: &mut Denials,
+    denials: &mut Remarks,
 ) {
     let is_sized = check_length(REMOVE, group, servers.len(), denials);
     let Some((group, entry)) = group::find(document, resources, group, denials) else { return };
@@ -63,7 +63,7 @@ pub(super) fn replace(
     resources: &Resources,
     group: &str,
     (added, removed): (&[NewServer], &[String]),
-    denials: &mut Denials,
+    denials: &mut Remarks,
 ) {
     let are_sized = [
         check_length(List { code: "AddedServers", ..ADD }, group, added.len(), denials),
@@ -102,7 +102,7 @@ pub(super) fn set(
     resources: &Resources,
     group: &str,
     servers: &[ServerSettings],
-    denials: &mut Denials,
+    denials: &mut Remarks,
 ) {
     let is_sized = check_length(SET, group, servers.len(), denials);
     let Some((group, entry)) = group::find(document, resources, group, denials) else { return };
@@ -141,7 +141,7 @@ fn server_subject(group: &ServerGroup, server: &str) -> String {
     format!("{}, server {server}", subject(group))
 }
 
-fn check_length(list: List, group: &str, length: usize, denials: &mut Denials) -> bool {
+fn check_length(list: List, group: &str, length: usize, denials: &mut Remarks) -> bool {
     let is_right = (1..=list.max).contains(&length);
     if !is_right {
         let family = if length == 0 { MissingParam } else { IllegalParam };
@@ -156,7 +156,7 @@ fn check_length(list: List, group: &str, length: usize, denials: &mut Denials) -
     is_right
 }
 
-fn parse(group: &ServerGroup, text: &str, denials: &mut Denials) -> Option<ServerName> {
+fn parse(group: &ServerGroup, text: &str, denials: &mut Remarks) -> Option<ServerName> {
     let name = ServerName::parse(text);
     if name.is_none() {
         denials.add(
@@ -174,7 +174,7 @@ fn parse(group: &ServerGroup, text: &str, denials: &mut Denials) -> Option<Serve
 fn members<'a>(
     group: &ServerGroup,
     names: impl Iterator<Item = &'a str>,
-    denials: &mut Denials,
+    denials: &mut Remarks,
 ) -> BTreeMap<usize, usize> {
     let mut found = BTreeMap::new();
     for (number, text) in names.enumerate() {
@@ -214,7 +214,7 @@ fn members<'a>(
     found
 }
 
-fn duplicate(group: &ServerGroup, text: &str, denials: &mut Denials) {
+fn duplicate(group: &ServerGroup, text: &str, denials: &mut Remarks) {
     denials.add(
         (DuplicatedParam, "Server"),
         &server_subject(group, text),
@@ -239,7 +239,7 @@ fn join(
     resources: &Resources,
     group: &ServerGroup,
     servers: &[NewServer],
-    denials: &mut Denials,
+    denials: &mut Remarks,
 ) {
     let mut seen: Vec<ServerName> = Vec::new();
     for wanted in servers {
@@ -286,7 +286,7 @@ fn is_first_address(resources: &Resources, interface: &str, server: &Server) -> 
 }
 
 /// SG-32.
-fn fits_type(name: &ServerName, group: &ServerGroup, denials: &mut Denials) -> bool {
+fn fits_type(name: &ServerName, group: &ServerGroup, denials: &mut Remarks) -> bool {
     let (of_server, fitting) = match name {
         ServerName::Address { .. } => ("Ip", ServerGroupType::Ip),
         ServerName::Inventory { kind: InventoryKind::Ecs, .. } => ("Ecs", ServerGroupType::Instance),

@@ -1,7 +1,7 @@
 //! Health check templates (SG-194).
 
-use super::denial::Denials;
 use super::group;
+use super::remark::Remarks;
 use super::yaml::{Map, Yaml};
 use crate::config::ErrorFamily::{DuplicatedParam, IllegalParam, MissingParam};
 use crate::model::{HealthCheckTemplateName, Resources};
@@ -16,7 +16,7 @@ pub(super) fn apply(
     resources: &Resources,
     template: &str,
     group: &str,
-    denials: &mut Denials,
+    denials: &mut Remarks,
 ) {
     let check = entry(document, resources, template, denials).map(|entry| entry.without("name"));
     let Some((_, entry)) = group::find(document, resources, group, denials) else { return };
@@ -26,7 +26,7 @@ pub(super) fn apply(
 }
 
 /// Removes templates; groups hold copies.
-pub(super) fn delete(document: &mut Map, resources: &Resources, names: &[String], denials: &mut Denials) {
+pub(super) fn delete(document: &mut Map, resources: &Resources, names: &[String], denials: &mut Remarks) {
     if names.is_empty() || names.len() > TEMPLATES_MAX {
         let family = if names.is_empty() { MissingParam } else { IllegalParam };
         denials.add(
@@ -61,7 +61,7 @@ fn entry<'a>(
     document: &'a mut Map,
     resources: &Resources,
     name: &str,
-    denials: &mut Denials,
+    denials: &mut Remarks,
 ) -> Option<&'a Map> {
     if !resources.health_check_templates.contains_key(&HealthCheckTemplateName::new(name)) {
         let names: Vec<&str> =

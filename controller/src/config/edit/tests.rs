@@ -24,7 +24,7 @@ fn changes_of(operation: &Operation) -> Vec<String> {
 #[track_caller]
 fn denials_on(text: &str, operation: &Operation) -> Vec<String> {
     let denials = edit(&node(), text, operation).expect_err("the operation should be refused");
-    denials.iter().map(Denial::to_string).collect()
+    denials.iter().map(Remark::to_string).collect()
 }
 
 #[track_caller]

@@ -1,13 +1,13 @@
-//! Why an operation is refused.
+//! What there is to say about an operation: mostly why it is refused.
 
 use crate::config::{ErrorCode, ErrorFamily, Finding};
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
 use std::fmt;
 
-/// One thing that stands against an operation, or is doubtful in what came of it. As a [`Finding`], without a place.
+/// One thing that stands against an operation, or is doubtful in what came of it: a [`Finding`] without a place.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Denial {
+pub struct Remark {
     /// `ResourceNotFound.Server`; `None` in warnings.
     pub code: Option<ErrorCode>,
     /// Which thing: `server group "web", server 172.16.1.20:80`.
@@ -20,7 +20,7 @@ pub struct Denial {
     pub remedy: String,
 }
 
-impl fmt::Display for Denial {
+impl fmt::Display for Remark {
     /// One line: code, subject, value, rule; remedy.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some(code) = &self.code {
@@ -32,9 +32,9 @@ impl fmt::Display for Denial {
     }
 }
 
-impl From<&Finding> for Denial {
-    fn from(finding: &Finding) -> Denial {
-        Denial {
+impl From<&Finding> for Remark {
+    fn from(finding: &Finding) -> Remark {
+        Remark {
             code: finding.code.clone(),
             subject: finding.subject.clone(),
             value: finding.value.clone(),
@@ -46,9 +46,9 @@ impl From<&Finding> for Denial {
 
 /// Collects them.
 #[derive(Debug, Default)]
-pub(super) struct Denials(Vec<Denial>);
+pub(super) struct Remarks(Vec<Remark>);
 
-impl Denials {
+impl Remarks {
     pub(super) fn add(
         &mut self,
         (family, of): (ErrorFamily, impl Into<Cow<'static, str>>),
@@ -57,7 +57,7 @@ impl Denials {
         rule: impl Into<String>,
         remedy: impl Into<String>,
     ) {
-        self.0.push(Denial {
+        self.0.push(Remark {
             code: Some(family.of(of)),
             subject: subject.to_owned(),
             value: value.into(),
@@ -70,7 +70,7 @@ impl Denials {
         self.0.is_empty()
     }
 
-    pub(super) fn into_vec(self) -> Vec<Denial> {
+    pub(super) fn into_vec(self) -> Vec<Remark> {
         self.0
     }
 }
