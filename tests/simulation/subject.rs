@@ -199,7 +199,7 @@ impl Subject {
         let name = ServerGroupName::new(GROUP);
         self.scenario.standings.insert(name, self.health.standings().collect());
         let Scenario { node, resources, standings, .. } = &self.scenario;
-        let snapshot = plan::snapshot(node, resources, standings, &mut self.ids);
+        let snapshot = plan::snapshot(node, resources, standings, &BTreeSet::new(), &mut self.ids);
         let group = snapshot.groups.into_iter().next().expect("the listener's group");
         let is_due = anyway || group != self.snapshot;
         if is_due {
