@@ -14,8 +14,10 @@ mod view;
 mod tests;
 
 pub use view::{
-    FailureView, HealthStatus, LinkCounters, ListenerStatus, ListenerView, LoadBalancerView, NextHopView,
-    PathView, RouteTarget, RouteView, ServerCounters, ServerView, StatusView, ZoneView,
+    DrainView, EvidenceView, FailureView, HashView, HealthCheckTemplateView, HealthCheckView, HealthStatus,
+    InventoryView, LinkCounters, ListenerStatus, ListenerView, LoadBalancerView, NextHopView, PathView,
+    RampView, ResourcesView, RevisionView, RouteTarget, RouteView, ServerCounters, ServerGroupView,
+    ServerView, StatusView, StickySessionView, TlsVerificationView, ZoneView,
 };
 
 use crate::config::edit::{Operation, Remark};
@@ -53,6 +55,10 @@ pub enum Request {
     Get {
         /// The kind.
         kind: Kind,
+        /// Only the thing of this name: for servers the name of their group, for resources and history the number of
+        /// a revision. Answered by [`Response::Denied`] if there is none.
+        #[serde(default)]
+        name: Option<String>,
     },
     /// How the program stands; answered by [`Response::Status`].
     Status,
@@ -64,12 +70,24 @@ pub enum Request {
 pub enum Kind {
     /// Load balancers with their names, addresses and listeners
     LoadBalancers,
-    /// Servers with weight, health and load
+    /// Listeners with their ports and server groups
+    Listeners,
+    /// Server groups with their settings and how many of their servers are healthy
+    ServerGroups,
+    /// Servers with weight, health and load; NAME is a group
     Servers,
-    /// Routes of the VPCs that have a load balancer
+    /// Routes of the VPCs that have a load balancer; NAME is a VPC
     Routes,
     /// Tunnel endpoints of transit routers with their counters
     NextHops,
+    /// Health checks to apply to groups
+    HealthCheckTemplates,
+    /// Instances, interfaces and functions that servers refer to by id
+    Inventory,
+    /// The resources in force as YAML, ready for `apply`; NAME is an older revision
+    Resources,
+    /// The last 20 revisions and what each changed; NAME is a revision
+    History,
 }
 
 /// What the controller answers.
@@ -134,12 +152,24 @@ pub enum Response {
 pub enum View {
     /// [`Kind::LoadBalancers`]
     LoadBalancers(Vec<LoadBalancerView>),
+    /// [`Kind::Listeners`]
+    Listeners(Vec<ListenerView>),
+    /// [`Kind::ServerGroups`]
+    ServerGroups(Vec<ServerGroupView>),
     /// [`Kind::Servers`]
     Servers(Vec<ServerView>),
     /// [`Kind::Routes`]
     Routes(Vec<RouteView>),
     /// [`Kind::NextHops`]
     NextHops(Vec<NextHopView>),
+    /// [`Kind::HealthCheckTemplates`]
+    HealthCheckTemplates(Vec<HealthCheckTemplateView>),
+    /// [`Kind::Inventory`]
+    Inventory(Vec<InventoryView>),
+    /// [`Kind::Resources`]
+    Resources(ResourcesView),
+    /// [`Kind::History`], newest first
+    History(Vec<RevisionView>),
 }
 
 impl View {
@@ -147,9 +177,15 @@ impl View {
     pub fn kind(&self) -> Kind {
         match self {
             Self::LoadBalancers(_) => Kind::LoadBalancers,
+            Self::Listeners(_) => Kind::Listeners,
+            Self::ServerGroups(_) => Kind::ServerGroups,
             Self::Servers(_) => Kind::Servers,
             Self::Routes(_) => Kind::Routes,
             Self::NextHops(_) => Kind::NextHops,
+            Self::HealthCheckTemplates(_) => Kind::HealthCheckTemplates,
+            Self::Inventory(_) => Kind::Inventory,
+            Self::Resources(_) => Kind::Resources,
+            Self::History(_) => Kind::History,
         }
     }
 }

@@ -107,7 +107,7 @@ impl Control {
             Request::Apply { file_name, text } => self.apply(&file_name, &text).await,
             Request::Diff { file_name, text } => self.diff(&file_name, &text),
             Request::Edit { operation } => self.edit(&operation).await,
-            Request::Get { kind } => self.view(kind),
+            Request::Get { kind, name } => self.view(kind, name.as_deref()),
             Request::Status => Response::Status { status: self.status() },
         }
     }

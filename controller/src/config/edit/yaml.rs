@@ -78,6 +78,12 @@ impl Map {
         Map(self.0.iter().filter(|(name, _)| name != key).cloned().collect())
     }
 
+    pub(super) fn extend(&mut self, other: Map) {
+        for (key, value) in other.0 {
+            self.set(&key, value);
+        }
+    }
+
     /// The document as text.
     pub(super) fn to_text(&self) -> String {
         // What reads it is YAML 1.2: addresses and MAC addresses need no quotes there.
