@@ -17,12 +17,22 @@ pub type Address = u8;
 pub struct Settings {
     /// Servers and their weights, in order.
     pub servers: Vec<(Address, u32)>,
+    /// How a server is picked (SG-80).
+    pub scheduler: Scheduler,
     /// `None`: off.
     pub checks: Option<Checks>,
-    /// Duration; `None`: off.
+    /// Duration; `None`: off, as with every scheduler but Wrr (SG-131).
     pub slow_start: Option<Nanos>,
     /// Timeout; `None`: off.
     pub drain: Option<Nanos>,
+}
+
+/// How a server is picked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scheduler {
+    Wrr,
+    Wlc,
+    Sch,
 }
 
 /// Settings of the health checks.

@@ -1,8 +1,8 @@
 //! One history, taken step by step by the reference and by the product, which are compared after each.
 
 use crate::history::{Change, Seconds, Step, Ticks};
-use crate::picks::{self, Tally};
-use crate::reference::{Address, End, Happening, Nanos, Reference, Settings, Stay, Word};
+use crate::picks::{self, Homes, Tally, same};
+use crate::reference::{Address, End, Happening, Nanos, Reference, Scheduler, Settings, Stay, Word};
 use crate::subject::{Seen, Subject, Told};
 use controller::health::MemberId;
 use std::collections::{BTreeMap, VecDeque};
@@ -74,6 +74,7 @@ pub struct Run {
     /// When counted, and which stays had nothing in flight.
     counts: VecDeque<(Nanos, Vec<MemberId>)>,
     tally: Tally,
+    homes: Homes,
     /// Time has passed without a tick: the product does not know yet.
     is_overdue: bool,
     told: Vec<Told>,
@@ -94,12 +95,14 @@ impl Run {
             requests: Vec::new(),
             counts: VecDeque::new(),
             tally: Tally::default(),
+            homes: Homes::default(),
             is_overdue: false,
             told,
             before: Vec::new(),
             sights: Sights::default(),
         };
         run.compare()?;
+        run.publish(true)?;
         Ok(run)
     }
 
@@ -127,9 +130,9 @@ impl Run {
                 self.told.extend(told);
                 self.is_overdue = false;
             }
-            Step::Requests(count) => {
+            Step::Requests { count, client } => {
                 for _ in 0..*count {
-                    self.request()?;
+                    self.request(*client)?;
                 }
             }
             Step::Finish(number) if !self.requests.is_empty() => {
@@ -140,11 +143,12 @@ impl Run {
             Step::FinishAll(address) => self.requests.retain(|request| request.address != *address),
             Step::Count => self.count(),
             Step::Deliver => self.deliver()?,
-            Step::Share => picks::share(&self.reference, &self.subject.snapshot.servers)?,
+            Step::Publish => {}
+            Step::Share => picks::share(&self.reference, &self.subject.snapshot, &self.subject.worker)?,
         }
         if !self.is_overdue {
-            self.subject.publish();
             self.compare()?;
+            self.publish(*step == Step::Publish)?;
         }
         Ok(())
     }
@@ -179,21 +183,52 @@ impl Run {
         Ok(())
     }
 
+    /// Tells the workers what there is to tell.
+    fn publish(&mut self, anyway: bool) -> Result<(), Difference> {
+        if !self.subject.publish(anyway) {
+            return Ok(());
+        }
+        let scheduler = self.subject.worker.scheduler();
+        same("scheduler, as workers are told", &self.settings.scheduler, &scheduler, "SG-80")?;
+        let rule = "SG-93, SG-94: exactly while there are servers with weight and none is usable";
+        let told = self.subject.snapshot.fail_open;
+        same("fail-open, as workers are told", &self.reference.fail_open, &told, rule)?;
+        match scheduler {
+            Scheduler::Wrr => self.homes = Homes::default(),
+            Scheduler::Wlc => (self.homes, self.tally) = Default::default(),
+            Scheduler::Sch => {
+                self.tally = Tally::default();
+                self.homes.take_in(&self.subject.snapshot.servers)?;
+            }
+        }
+        Ok(())
+    }
+
     /// A request arrives, and goes where a worker sends it.
-    fn request(&mut self) -> Result<(), Difference> {
-        let address = self.subject.pick();
+    fn request(&mut self, client: u8) -> Result<(), Difference> {
+        let requests = &self.requests;
+        let active = |address| requests.iter().filter(|request| request.address == address).count() as u32;
+        let address = self.subject.pick(client, active);
         picks::may_be_picked(&self.reference, address)?;
         let Some(address) = address else {
             self.sights.see("request without a server");
             return Ok(());
         };
-        self.tally.picked(&self.reference, &self.subject.snapshot.servers, address)?;
+        match self.settings.scheduler {
+            Scheduler::Wrr => {
+                self.tally.picked(&self.reference, &self.subject.snapshot.servers, address)?;
+            }
+            Scheduler::Wlc => picks::has_least(&self.reference, address, active)?,
+            Scheduler::Sch => self.homes.picked(client, address)?,
+        }
         let stay = self.reference.members.iter().find(|stay| stay.address == address);
         let stay = stay.expect("only members may be picked");
-        self.sights.see(match (self.reference.fail_open, stay.ramp) {
-            (true, _) => "request by fail-open",
-            (false, Some(_)) => "request to a ramping server",
-            (false, None) => "request",
+        self.sights.see(match (self.reference.fail_open, stay.ramp, self.settings.scheduler) {
+            (true, ..) => "request by fail-open",
+            (false, Some(_), _) => "request to a ramping server",
+            (false, None, Scheduler::Wrr) => "request by Wrr",
+            (false, None, Scheduler::Wlc) => "request by Wlc",
+            (false, None, Scheduler::Sch) => "request by Sch",
         });
         let stay = stay.number;
         if self.requests.len() < IN_FLIGHT_MAX {
@@ -273,26 +308,11 @@ impl Run {
                 return Err(Difference::new("identity", expected, format!("{:?}", seen.id), "SG-158"));
             }
         }
-        let fail_open = self.reference.fail_open;
-        for (what, found) in [
-            ("fail-open", self.subject.is_fail_open()),
-            ("fail-open, as workers are told", self.subject.is_told_fail_open()),
-        ] {
-            if found != fail_open {
-                let rule = "SG-93, SG-94: exactly while there are servers with weight and none is usable";
-                return Err(Difference::new(what, fail_open.to_string(), found.to_string(), rule));
-            }
-        }
-        let (expected, found) = (self.reference.probed(), self.subject.probed().collect::<Vec<_>>());
-        if expected != found {
-            let rule = "SG-91: not weight 0; SG-190: not while checks are off";
-            return Err(Difference::new(
-                "servers to probe",
-                format!("{expected:?}"),
-                format!("{found:?}"),
-                rule,
-            ));
-        }
+        let rule = "SG-93, SG-94: exactly while there are servers with weight and none is usable";
+        same("fail-open", &self.reference.fail_open, &self.subject.is_fail_open(), rule)?;
+        let rule = "SG-91: not weight 0; SG-190: not while checks are off";
+        let probed: Vec<Address> = self.subject.probed().collect();
+        same("servers to probe", &self.reference.probed(), &probed, rule)?;
         self.compare_happenings()?;
         self.before = seen;
         Ok(())
@@ -370,18 +390,6 @@ fn compare_server(group: &Reference, stay: &Stay, seen: &Seen) -> Result<(), Dif
     same("failure", &failure, &seen.failure, "SG-193: the latest failure")?;
     same("status since", &stay.since, &seen.since, "SG-192: since the status changed")?;
     same("L4 weight", &table_weight, &u128::from(seen.table_weight), "SG-133, in 8 steps; SG-90; SG-92")
-}
-
-fn same<T: PartialEq + fmt::Debug>(
-    what: &str,
-    expected: &T,
-    found: &T,
-    rule: &str,
-) -> Result<(), Difference> {
-    if expected == found {
-        return Ok(());
-    }
-    Err(Difference::new(what, format!("{expected:?}"), format!("{found:?}"), rule))
 }
 
 /// Where the reference stands, in a line: each server with its weight, its status and `+` receives, `^` ramps, `d` a

@@ -1,16 +1,18 @@
 //! The product under test, driven as its control loop drives it: events into `GroupHealth`, standings through the plan
-//! into a snapshot, and a scheduler that picks from the snapshot. The only file here that knows the product's types.
+//! into a snapshot, and a worker that picks from the snapshot.
 
 use crate::history::Ticks;
-use crate::reference::{Address, Cause, Checks, Drain, End, Happening, Nanos, SECOND, Settings, Word};
-use controller::balance::round_robin::RoundRobin;
+use crate::picks::Worker;
+use crate::reference::{
+    Address, Cause, Checks, Drain, End, Happening, Nanos, SECOND, Scheduler, Settings, Word,
+};
 use controller::health::{
     self, DrainCause, DrainEnd, Failure, FailureReason, GroupHealth, GroupNotice, MemberId, Moment, Notice,
     Outcome, Standing, Status,
 };
 use controller::model::{
-    ConnectionDrain, HealthCheck, HealthCheckProtocol, ListenerProtocol, Server, ServerAddress, ServerGroup,
-    ServerGroupName, SlowStart, Weight,
+    self, ConnectionDrain, HashFactor, HealthCheck, HealthCheckProtocol, ListenerProtocol, Server,
+    ServerAddress, ServerGroup, ServerGroupName, SlowStart, Weight,
 };
 use controller::plan::{self, Ids};
 use controller::snapshot::{GroupSnapshot, ServerSnapshot};
@@ -34,8 +36,7 @@ pub struct Subject {
     now: Nanos,
     /// What L7 workers were told last.
     pub snapshot: GroupSnapshot,
-    /// The position of a worker in its cycle.
-    pub cycle: RoundRobin,
+    pub worker: Worker,
 }
 
 /// Where a server stands, in the reference's words.
@@ -87,9 +88,9 @@ impl Subject {
         configure(group, settings);
         let (health, notices) = GroupHealth::new(group, &BTreeSet::new(), moment(0));
         let snapshot = GroupSnapshot::new(GROUP, Vec::new());
-        let cycle = RoundRobin::new(&[]);
-        let mut subject = Subject { scenario, ids: Ids::default(), health, now: 0, snapshot, cycle };
-        subject.publish();
+        let worker = Worker::new(&snapshot, None);
+        let mut subject = Subject { scenario, ids: Ids::default(), health, now: 0, snapshot, worker };
+        subject.publish(false);
         (subject, told(notices))
     }
 
@@ -181,33 +182,31 @@ impl Subject {
         self.health.is_fail_open()
     }
 
-    /// The same as workers are told.
-    pub fn is_told_fail_open(&self) -> bool {
-        self.snapshot.fail_open
-    }
-
     /// Servers that are to be probed.
     pub fn probed(&self) -> impl Iterator<Item = Address> + '_ {
         self.health.probed_servers().map(|server| last_byte(server.ip))
     }
 
-    /// Tells the workers what there is to tell.
-    pub fn publish(&mut self) {
+    /// Tells the workers what there is to tell; `anyway`: also if nothing of this group has changed. Whether it did.
+    pub fn publish(&mut self, anyway: bool) -> bool {
         let name = ServerGroupName::new(GROUP);
         self.scenario.standings.insert(name, self.health.standings().collect());
         let Scenario { node, resources, standings, .. } = &self.scenario;
-        let snapshot = plan::snapshot(node, resources, standings, &mut self.ids);
+        let snapshot = plan::snapshot(node, resources, standings, &BTreeSet::new(), &mut self.ids);
         let group = snapshot.groups.into_iter().next().expect("the listener's group");
-        if group != self.snapshot {
-            self.cycle = RoundRobin::resume(&group.servers, &self.cycle);
+        let is_due = anyway || group != self.snapshot;
+        if is_due {
+            self.worker = Worker::new(&group, Some(&self.worker));
             self.snapshot = group;
         }
+        is_due
     }
 
-    /// The server a worker sends the next request to.
-    pub fn pick(&mut self) -> Option<Address> {
-        let place = self.cycle.pick(moment(self.now).as_nanos(), None)?;
-        Some(listed(&self.snapshot.servers[place]))
+    /// The server a worker sends the next request of `client` to; `active` tells how many each server has.
+    pub fn pick(&mut self, client: u8, active: impl Fn(Address) -> u32) -> Option<Address> {
+        let servers = &self.snapshot.servers;
+        let place = self.worker.pick(clock(self.now), client, |place| active(listed(&servers[place])))?;
+        Some(listed(&servers[place]))
     }
 
     fn seen(&self, standing: &Standing) -> Seen {
@@ -252,6 +251,11 @@ fn configure(group: &mut ServerGroup, settings: &Settings) {
         healthy_threshold: healthy,
         unhealthy_threshold: unhealthy,
     });
+    group.scheduler = match settings.scheduler {
+        Scheduler::Wrr => model::Scheduler::Wrr,
+        Scheduler::Wlc => model::Scheduler::Wlc,
+        Scheduler::Sch => model::Scheduler::Sch(HashFactor::SourceIp),
+    };
     group.slow_start =
         settings.slow_start.map(|duration| SlowStart { duration: Duration::from_nanos(duration) });
     group.connection_drain =

@@ -2,6 +2,7 @@
 //! and weights that already hold the effect of health.
 
 pub mod consistent_hash;
+pub mod hash_factor;
 pub mod least_connections;
 pub mod maglev;
 pub mod round_robin;

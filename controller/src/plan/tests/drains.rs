@@ -166,7 +166,7 @@ fn a_drain_ends_at_its_own_deadline_under_the_next_process() {
     // The next process knows the configuration and the maps.
     healthy.world.known_since = healthy.world.now;
     let group = healthy.world.resources.server_groups.values().next().expect("one group").clone();
-    (healthy.health, _) = crate::health::GroupHealth::new(&group, healthy.world.now);
+    (healthy.health, _) = crate::health::GroupHealth::new(&group, &BTreeSet::new(), healthy.world.now);
     healthy.apply();
     healthy.wait(19);
     assert!(healthy.apply().is_none());
