@@ -14,9 +14,9 @@ mod view;
 mod tests;
 
 pub use view::{
-    DrainView, EvidenceView, FailureView, HashView, HealthCheckTemplateView, HealthCheckView, HealthStatus,
-    InventoryView, LinkCounters, ListenerStatus, ListenerView, LoadBalancerView, NextHopView, PathView,
-    RampView, ResourcesView, RevisionView, RouteTarget, RouteView, ServerCounters, ServerGroupView,
+    DrainView, EventView, EvidenceView, FailureView, HashView, HealthCheckTemplateView, HealthCheckView,
+    HealthStatus, InventoryView, LinkCounters, ListenerStatus, ListenerView, LoadBalancerView, NextHopView,
+    PathView, RampView, ResourcesView, RevisionView, RouteTarget, RouteView, ServerCounters, ServerGroupView,
     ServerView, StatusView, StickySessionView, TlsVerificationView, ZoneView,
 };
 
@@ -51,11 +51,13 @@ pub enum Request {
         /// The change.
         operation: Operation,
     },
+    /// Seal sticky cookies with a new key from now on (D-15); answered by [`Response::CookieKeyRotated`].
+    RotateCookieKey,
     /// How things of a kind stand; answered by [`Response::View`].
     Get {
         /// The kind.
         kind: Kind,
-        /// Only the thing of this name: for servers the name of their group, for resources and history the number of
+        /// Only the thing of this name: for servers and events the name of their group, for resources and history the number of
         /// a revision. Answered by [`Response::Denied`] if there is none.
         #[serde(default)]
         name: Option<String>,
@@ -84,6 +86,8 @@ pub enum Kind {
     HealthCheckTemplates,
     /// Instances, interfaces and functions that servers refer to by id
     Inventory,
+    /// What happened to servers lately, newest last; NAME is a group
+    Events,
     /// The resources in force as YAML, ready for `apply`; NAME is an older revision
     Resources,
     /// The last 20 revisions and what each changed; NAME is a revision
@@ -129,6 +133,8 @@ pub enum Response {
         /// Everything that stands against it.
         denials: Vec<Remark>,
     },
+    /// Sticky cookies are sealed with a new key; those of the two keys before it are still good.
+    CookieKeyRotated,
     /// How things of a kind stand.
     View {
         /// The things.
@@ -166,6 +172,8 @@ pub enum View {
     HealthCheckTemplates(Vec<HealthCheckTemplateView>),
     /// [`Kind::Inventory`]
     Inventory(Vec<InventoryView>),
+    /// [`Kind::Events`], oldest first
+    Events(Vec<EventView>),
     /// [`Kind::Resources`]
     Resources(ResourcesView),
     /// [`Kind::History`], newest first
@@ -184,6 +192,7 @@ impl View {
             Self::NextHops(_) => Kind::NextHops,
             Self::HealthCheckTemplates(_) => Kind::HealthCheckTemplates,
             Self::Inventory(_) => Kind::Inventory,
+            Self::Events(_) => Kind::Events,
             Self::Resources(_) => Kind::Resources,
             Self::History(_) => Kind::History,
         }

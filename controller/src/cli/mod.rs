@@ -2,6 +2,7 @@
 
 mod apply;
 mod check;
+mod cookie_key;
 mod describe;
 mod diff;
 mod edit;
@@ -58,6 +59,7 @@ enum Command {
     Describe(describe::DescribeArgs),
     Server(server::ServerArgs),
     ServerGroup(server_group::ServerGroupArgs),
+    CookieKey(cookie_key::CookieKeyArgs),
     HealthCheckTemplate(health_check_template::HealthCheckTemplateArgs),
     Status(status::StatusArgs),
     Unload(UnloadArgs),
@@ -176,6 +178,7 @@ fn execute(command: Command) -> Result<(), CliError> {
         Command::Describe(arguments) => describe::describe(&arguments),
         Command::Server(arguments) => server::server(&arguments),
         Command::HealthCheckTemplate(arguments) => health_check_template::health_check_template(&arguments),
+        Command::CookieKey(arguments) => cookie_key::cookie_key(&arguments),
         Command::ServerGroup(arguments) => server_group::server_group(&arguments),
         Command::Status(arguments) => status::status(&arguments),
     }

@@ -10,8 +10,8 @@ pub use group::{
 };
 pub use inventory::InventoryView;
 pub use server::{
-    DrainView, EvidenceView, FailureView, HealthStatus, LinkCounters, PathView, RampView, ServerCounters,
-    ServerView,
+    DrainView, EventView, EvidenceView, FailureView, HealthStatus, LinkCounters, PathView, RampView,
+    ServerCounters, ServerView,
 };
 
 use crate::config::Change;

@@ -123,6 +123,21 @@ pub struct DrainView {
     pub in_flight: Option<(u64, u64)>,
 }
 
+/// Something that happened to a server, or to all of a group.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EventView {
+    /// Seconds since then.
+    pub ago_secs: u64,
+    /// Its group.
+    pub group: String,
+    /// The server; `None`: all.
+    pub server: Option<SocketAddr>,
+    /// What happened: `is healthy`.
+    pub what: String,
+    /// Whether an operator may have to do something.
+    pub is_warning: bool,
+}
+
 /// What a server has done, and does.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ServerCounters {

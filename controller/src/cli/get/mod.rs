@@ -93,6 +93,7 @@ macro_rules! items {
             View::NextHops(items) => $write(items),
             View::HealthCheckTemplates(items) => $write(items),
             View::Inventory(items) => $write(items),
+            View::Events(items) => $write(items),
             View::Resources(item) => $write(item),
             View::History(items) => $write(items),
         }
@@ -119,6 +120,7 @@ fn show(view: &View, output: GetOutput, now: u64) -> String {
         (_, View::HealthCheckTemplates(items)) => groups::templates(items, width),
         (_, View::Inventory(items)) if is_wide => groups::inventory_wide(items),
         (_, View::Inventory(items)) => groups::inventory(items, width),
+        (_, View::Events(items)) => servers::events(items, width),
         (_, View::History(items)) => history::history(items, now, width),
     }
 }

@@ -1,7 +1,7 @@
 //! Tables of servers, and what is said of one.
 
 use super::{duration, show_optional};
-use crate::api::{DrainView, EvidenceView, FailureView, HealthStatus, PathView, ServerView};
+use crate::api::{DrainView, EventView, EvidenceView, FailureView, HealthStatus, PathView, ServerView};
 use crate::cli::table::{Align, Table};
 
 pub(super) fn servers(servers: &[ServerView], width: Option<usize>) -> String {
@@ -78,6 +78,24 @@ pub(super) fn servers_wide(servers: &[ServerView]) -> String {
         ]);
     }
     table.render(None)
+}
+
+pub(super) fn events(events: &[EventView], width: Option<usize>) -> String {
+    let mut table = Table::new(&[
+        ("AGE", Align::Right),
+        ("GROUP", Align::Left),
+        ("SERVER", Align::Left),
+        ("EVENT", Align::Left),
+    ]);
+    for event in events {
+        table.row([
+            duration(event.ago_secs),
+            event.group.clone(),
+            event.server.map_or_else(|| "all".to_owned(), |server| server.to_string()),
+            event.what.clone(),
+        ]);
+    }
+    table.render(width)
 }
 
 /// As an operator names it: a function has no address that anyone would know.

@@ -1,9 +1,9 @@
 use super::*;
 use crate::api::{
-    DrainView, EvidenceView, FailureView, HashView, HealthCheckTemplateView, HealthCheckView, HealthStatus,
-    InventoryView, LinkCounters, ListenerStatus, ListenerView, LoadBalancerView, NextHopView, PathView,
-    ResourcesView, RevisionView, RouteTarget, RouteView, ServerCounters, ServerGroupView, ServerView,
-    StickySessionView, ZoneView,
+    DrainView, EventView, EvidenceView, FailureView, HashView, HealthCheckTemplateView, HealthCheckView,
+    HealthStatus, InventoryView, LinkCounters, ListenerStatus, ListenerView, LoadBalancerView, NextHopView,
+    PathView, ResourcesView, RevisionView, RouteTarget, RouteView, ServerCounters, ServerGroupView,
+    ServerView, StickySessionView, ZoneView,
 };
 use crate::config::{Change, ChangeKind};
 use crate::store::Revision;
@@ -306,6 +306,28 @@ fn shows_groups_with_how_many_servers_are_healthy_and_who_uses_them() {
 }
 
 #[test]
+fn shows_what_happened_lately() {
+    let event = |ago_secs, server: Option<&str>, what: &str| EventView {
+        ago_secs,
+        group: "web".into(),
+        server: server.map(|server| server.parse().unwrap()),
+        what: what.into(),
+        is_warning: true,
+    };
+    let unhealthy = "is unhealthy: CONNECT_TIMEOUT (no answer within 5 s)";
+    assert_eq!(
+        table(&View::Events(vec![
+            event(192, Some("172.16.1.20:80"), unhealthy),
+            event(3, None, "fail-open ended")
+        ])),
+        "  AGE  GROUP  SERVER          EVENT\n\
+         3m12s  web    172.16.1.20:80  is unhealthy: CONNECT_TIMEOUT (no answer within …\n   \
+            3s  web    all             fail-open ended\n"
+    );
+    assert!(wide(&View::Events(vec![event(1, None, unhealthy)])).contains(unhealthy));
+}
+
+#[test]
 fn shows_listeners_and_templates() {
     assert_eq!(
         table(&View::Listeners(balancer().listeners)),
@@ -349,9 +371,9 @@ fn shows_the_inventory_and_the_groups_that_hold_it() {
     };
     assert_eq!(
         table(&View::Inventory(vec![instance.clone(), function.clone()])),
-        "TYPE  ID                              ADDRESSES                   ZONE       GROUPS\n\
-         Ecs   i-web1                          172.16.1.20, fd00:16:1::20  chengdu-a  shop\n\
-         Fc    acs:fc:cn-chengdu:1:functions…  -                           -          -\n"
+        "TYPE  ID                           ADDRESSES                   ZONE       GROUPS\n\
+         Ecs   i-web1                       172.16.1.20, fd00:16:1::20  chengdu-a  shop\n\
+         Fc    acs:fc:cn-chengdu:1:functi…  -                           -          -\n"
     );
     let wide = wide(&View::Inventory(vec![instance, function]));
     assert!(wide.contains("LATEST http://hello.fc.test/x") && wide.contains("vpc1  vsw1"), "{wide}");
@@ -381,7 +403,7 @@ fn shows_revisions_and_what_they_changed() {
         table(&View::History(revisions.clone())),
         "REVISION    AGE  CHANGES\n\
          9 *       2m12s  ~ server group \"web\", server 172.16.1.20:80: weight 100 -> 0\n\
-         8         1h06m  ~ server group \"web\", server 172.16.1.20:80: weight 1 -> 100; 1 mo…\n\
+         8         1h06m  ~ server group \"web\", server 172.16.1.20:80: weight 1 -> 100; …\n\
          7         1d03h  nothing\n\
          6         2d07h  unknown\n"
     );

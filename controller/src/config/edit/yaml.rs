@@ -264,7 +264,7 @@ server_groups:
   type: Ip
   vpc: vpc1
   protocol: TCP
-  health_check: {protocol: TCP}
+  health_check: {enabled: true, protocol: TCP}
   slow_start: {duration: 40}
   connection_drain: {enabled: true, timeout: 30}
   servers:

@@ -52,12 +52,7 @@ impl Control {
                 View::ServerGroups(named(self.server_groups(), name, kind, |group| &group.name)?)
             }
             Kind::Servers => {
-                let group = name.map(ServerGroupName::new);
-                if let Some(unknown) =
-                    group.as_ref().filter(|group| !self.resources.server_groups.contains_key(group))
-                {
-                    return Err(not_found(Kind::ServerGroups, unknown.as_str()));
-                }
+                let group = self.known_group(name)?;
                 let readings = self.readings()?;
                 let mut servers = self.servers(group.as_ref(), &readings);
                 servers.append(&mut self.servers_not_in_use(group.as_ref()));
@@ -75,9 +70,24 @@ impl Control {
                 })?)
             }
             Kind::Inventory => View::Inventory(named(self.inventory(), name, kind, |item| &item.id)?),
+            Kind::Events => {
+                self.known_group(name)?;
+                View::Events(self.events(name))
+            }
             Kind::Resources => View::Resources(self.text_of(name)?),
             Kind::History => View::History(self.history(name)?),
         })
+    }
+
+    /// The group named, if one is.
+    fn known_group(&self, name: Option<&str>) -> Result<Option<ServerGroupName>, NoView> {
+        let Some(name) = name else { return Ok(None) };
+        let group = ServerGroupName::new(name);
+        if self.resources.server_groups.contains_key(&group) {
+            Ok(Some(group))
+        } else {
+            Err(not_found(Kind::ServerGroups, name))
+        }
     }
 
     /// How the program stands.
@@ -136,7 +146,7 @@ fn not_found(kind: Kind, name: &str) -> NoView {
         Kind::LoadBalancers => ("load balancer", "LoadBalancer"),
         Kind::Listeners => ("listener", "Listener"),
         Kind::ServerGroups => ("server group", "ServerGroup"),
-        Kind::Servers => ("server", "Server"),
+        Kind::Servers | Kind::Events => ("server", "Server"),
         Kind::Routes => ("route of VPC", "Vpc"),
         Kind::NextHops => ("next hop", "NextHop"),
         Kind::HealthCheckTemplates => ("health check template", "HealthCheckTemplate"),

@@ -2,14 +2,17 @@
 
 use super::Readings;
 use crate::api::{
-    DrainView, EvidenceView, FailureView, HealthStatus, PathView, RampView, ServerCounters, ServerView,
+    DrainView, EventView, EvidenceView, FailureView, HealthStatus, PathView, RampView, ServerCounters,
+    ServerView,
 };
 use crate::balance::slow_start::{self, ONE};
 use crate::health::{DrainCause, Evidence, Failure, Moment, Outcome, Standing, Status};
 use crate::model::{Server, ServerGroup, ServerGroupName, ServerId};
 use crate::plan;
+use crate::probe::clock;
 use crate::routing::{self, Path};
 use crate::run::control::Control;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 impl Control {
@@ -26,6 +29,22 @@ impl Control {
             }
         }
         views
+    }
+
+    /// What happened, to the servers of one group or of all.
+    pub(super) fn events(&self, group: Option<&str>) -> Vec<EventView> {
+        let now = clock::now();
+        let events =
+            self.events.iter().filter(|event| group.is_none_or(|group| event.group.as_str() == group));
+        events
+            .map(|event| EventView {
+                ago_secs: now.since(event.at).as_secs(),
+                group: event.group.to_string(),
+                server: event.server.map(SocketAddr::from),
+                what: event.what.to_string(),
+                is_warning: event.is_warning(),
+            })
+            .collect()
     }
 
     /// Servers of groups that no listener uses: nothing is known of them but what is configured.
