@@ -23,7 +23,7 @@ use crate::model::{Resources, ServerGroup, ServerGroupName};
 pub(super) const NODE: &str = include_str!("node.yaml");
 pub(super) const RESOURCES: &str = include_str!("resources.yaml");
 /// Networks, machines and functions without groups and listeners; valid.
-const NETWORK: &str = include_str!("network.yaml");
+pub(super) const NETWORK: &str = include_str!("network.yaml");
 
 /// `text` with each pair's first part, which must occur once, replaced by its second.
 #[track_caller]
