@@ -1,7 +1,7 @@
 //! What probing costs: CPU per probe and memory, for many servers on loopback that another process plays.
 //!
 //! ```text
-//! cargo run --release -p controller --example probes -- [http|tcp] [SERVERS] [SECONDS]
+//! cargo run --release -p controller --example probes -- [http|https|tcp] [SERVERS] [SECONDS]
 //! ```
 //!
 //! Probes run at the default interval, and their results go through the health of groups of ten, as in the control
@@ -15,14 +15,17 @@ use controller::model::{
 use controller::probe::schedule::Prober;
 use controller::probe::{Target, TargetId, clock};
 use nix::sys::resource::{Usage, UsageWho, getrusage};
+use rustls::ServerConfig;
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Command, Stdio};
+use std::sync::Arc;
 use std::time::Duration;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
+use tokio_rustls::TlsAcceptor;
 
 const GROUP: usize = 10;
 const INTERVAL: Duration = Duration::from_secs(2);
@@ -35,7 +38,7 @@ fn main() {
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime can be made");
     match arguments.first().map(String::as_str) {
-        Some("serve") => runtime.block_on(serve(number(1, 0))),
+        Some("serve") => runtime.block_on(serve(&arguments[1], number(2, 0))),
         protocol => {
             runtime.block_on(measure(protocol.unwrap_or("http"), number(1, 1000), number(2, 20)));
         }
@@ -43,17 +46,22 @@ fn main() {
 }
 
 /// Listens on as many ports, prints them, and answers every request.
-async fn serve(servers: usize) {
+async fn serve(protocol: &str, servers: usize) {
+    let tls = (protocol == "https").then(acceptor);
     let mut ports = Vec::new();
     for _ in 0..servers {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port of loopback");
         ports.push(listener.local_addr().expect("it is bound").port().to_string());
+        let tls = tls.clone();
         tokio::spawn(async move {
-            while let Ok((mut stream, _)) = listener.accept().await {
-                let mut request = [0; 1024];
-                // A TCP probe sends nothing.
-                if matches!(stream.read(&mut request).await, Ok(length) if length > 0) {
-                    let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n").await;
+            while let Ok((stream, _)) = listener.accept().await {
+                match &tls {
+                    None => answer(stream).await,
+                    Some(tls) => {
+                        if let Ok(stream) = tls.accept(stream).await {
+                            answer(stream).await;
+                        }
+                    }
                 }
             }
         });
@@ -62,10 +70,32 @@ async fn serve(servers: usize) {
     std::future::pending().await
 }
 
+async fn answer(mut stream: impl AsyncRead + AsyncWrite + Unpin) {
+    let mut request = [0; 1024];
+    // A TCP probe sends nothing.
+    if matches!(stream.read(&mut request).await, Ok(length) if length > 0) {
+        let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n").await;
+        let _ = stream.shutdown().await;
+    }
+}
+
+fn acceptor() -> TlsAcceptor {
+    let certificate = rcgen::generate_simple_self_signed(vec!["example.com".into()]).expect("a key");
+    let key = certificate.signing_key.serialize_der().try_into().expect("a PKCS #8 key");
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let config = ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .expect("the provider has cipher suites")
+        .with_no_client_auth()
+        .with_single_cert(vec![certificate.cert.der().clone()], key)
+        .expect("the key is that of the certificate");
+    TlsAcceptor::from(Arc::new(config))
+}
+
 async fn measure(protocol: &str, servers: usize, seconds: usize) {
     let own = std::env::current_exe().expect("this program's own path");
     let mut child = Command::new(own)
-        .args(["serve", &servers.to_string()])
+        .args(["serve", protocol, &servers.to_string()])
         .stdout(Stdio::piped())
         .spawn()
         .expect("the servers' process starts");
@@ -122,21 +152,22 @@ async fn measure(protocol: &str, servers: usize, seconds: usize) {
         resident(),
     );
     std::io::stdout().flush().expect("standard output");
-    child.kill().expect("the servers' process ends");
+    child.kill().expect("the servers' process can be ended");
+    child.wait().expect("the servers' process ends");
 }
 
 fn check(protocol: &str) -> HealthCheck {
     let protocol = match protocol {
         "tcp" => HealthCheckProtocol::Tcp,
-        "http" => HealthCheckProtocol::Http {
-            tls: false,
+        "http" | "https" => HealthCheckProtocol::Http {
+            tls: protocol == "https",
             method: HealthCheckMethod::Head,
             path: "/".into(),
             host: None,
             version: HttpVersion::Http11,
             codes: vec![StatusClass(2)],
         },
-        other => panic!("{other:?} is neither http nor tcp"),
+        other => panic!("{other:?} is none of http, https and tcp"),
     };
     HealthCheck {
         protocol,
