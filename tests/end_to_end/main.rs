@@ -13,6 +13,7 @@ mod http_errors;
 mod l4;
 mod lifecycle;
 mod observe;
+mod stage;
 mod transfer;
 
 use causeway_lab::{ECS01_ADDRESS, ECS02_ADDRESS, Lab, LabOptions, Variant, requirement, resources_yaml};

@@ -1,11 +1,12 @@
 //! From the tree to the structs of [`super::file`]: types, unknown and repeated keys. Whatever does not fit is
 //! reported and left out, so that one mistake never hides another.
 
+use super::code::{ErrorCode, ErrorFamily, camel_case};
 use super::error::{Finding, Place};
 use super::tree::{Tree, Value};
-use ipnet::Ipv4Net;
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use serde_saphyr::Location;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 /// Characters shown of a line, at most, on each side of where a value begins.
 const EXCERPT_CHARS: usize = 160;
@@ -15,6 +16,18 @@ const EXCERPT_CHARS: usize = 160;
 pub(super) struct At<T> {
     pub(super) value: T,
     pub(super) at: Location,
+}
+
+impl From<&At<Ipv4Addr>> for At<IpAddr> {
+    fn from(address: &At<Ipv4Addr>) -> Self {
+        Self { value: address.value.into(), at: address.at }
+    }
+}
+
+impl From<&At<Ipv6Addr>> for At<IpAddr> {
+    fn from(address: &At<Ipv6Addr>) -> Self {
+        Self { value: address.value.into(), at: address.at }
+    }
 }
 
 /// A setting of an entry.
@@ -37,6 +50,24 @@ impl<T> Field<T> {
     }
 }
 
+impl<T: Located> Field<T> {
+    /// Where it was written, unless it was reported as wrong.
+    pub(super) fn at(&self) -> Option<Location> {
+        self.good().map(Located::location)
+    }
+}
+
+/// What stands somewhere.
+pub(super) trait Located {
+    fn location(&self) -> Location;
+}
+
+impl<T> Located for At<T> {
+    fn location(&self) -> Location {
+        self.at
+    }
+}
+
 impl<T> Field<Vec<T>> {
     /// Nothing where the list is absent or bad.
     pub(super) fn items(&self) -> &[T] {
@@ -49,6 +80,22 @@ impl<T> Field<Vec<T>> {
 pub(super) struct Head {
     pub(super) subject: String,
     pub(super) at: Location,
+    pub(super) names: ApiNames,
+}
+
+impl Head {
+    /// The code about the setting `key`.
+    pub(super) fn code(&self, family: ErrorFamily, key: &str) -> ErrorCode {
+        family.of(api_name(self.names, key))
+    }
+}
+
+/// How the API spells the settings of an entry, where it is not the key in camel case.
+pub(super) type ApiNames = &'static [(&'static str, &'static [&'static str])];
+
+fn api_name(names: ApiNames, key: &str) -> String {
+    let own = names.iter().find(|(known, _)| *known == key).and_then(|(_, name)| name.first());
+    own.map_or_else(|| camel_case(key), |name| (*name).to_owned())
 }
 
 /// Collects findings about one file.
@@ -104,6 +151,7 @@ impl<'a> Report<'a> {
 
     pub(super) fn error(
         &mut self,
+        code: ErrorCode,
         at: Location,
         subject: &str,
         value: impl Into<String>,
@@ -111,7 +159,7 @@ impl<'a> Report<'a> {
         remedy: impl Into<String>,
     ) {
         let finding = self.finding(at, subject, value.into(), rule.into(), remedy.into());
-        self.errors.push(finding);
+        self.errors.push(Finding { code: Some(code), ..finding });
     }
 
     pub(super) fn warning(
@@ -127,7 +175,7 @@ impl<'a> Report<'a> {
     }
 
     fn finding(&self, at: Location, subject: &str, value: String, rule: String, remedy: String) -> Finding {
-        Finding { place: self.place(at), subject: subject.to_owned(), value, rule, remedy }
+        Finding { code: None, place: self.place(at), subject: subject.to_owned(), value, rule, remedy }
     }
 
     /// What the user wrote at `at`, cut where it gets long.
@@ -156,10 +204,19 @@ impl<'a> Report<'a> {
 pub(super) struct Slot<'a> {
     /// The thing that holds it, empty for the document itself.
     pub(super) subject: &'a str,
+    /// How the API spells the settings of that thing.
+    pub(super) names: ApiNames,
     /// Its key.
     pub(super) key: &'a str,
     /// Its number in a list, from 1.
     pub(super) number: Option<usize>,
+}
+
+impl Slot<'_> {
+    /// The code of a value that is not what the key asks for.
+    fn illegal(&self) -> ErrorCode {
+        ErrorFamily::IllegalParam.of(api_name(self.names, self.key))
+    }
 }
 
 /// What can be made from a tree.
@@ -183,6 +240,7 @@ impl<T: Decode> Decode for Vec<T> {
             other => {
                 let value = format!("{} {}", slot.key, report.written(tree));
                 report.error(
+                    slot.illegal(),
                     tree.referenced,
                     slot.subject,
                     value.trim_end(),
@@ -215,6 +273,7 @@ impl<T: Scalar> Decode for At<T> {
             other => format!(", found {}", other.kind()),
         };
         report.error(
+            slot.illegal(),
             tree.referenced,
             slot.subject,
             value.trim_end(),
@@ -233,6 +292,54 @@ impl Scalar for String {
             Value::Text(text) => Some(text.clone()),
             _ => None,
         }
+    }
+}
+
+/// Text that YAML may take for a number, such as `3.0` or `200`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Word(pub(super) String);
+
+impl Scalar for Word {
+    const EXPECTED: &'static str = "text or a number";
+    const EXAMPLE: &'static str = "one word";
+    fn from_value(value: &Value) -> Option<Self> {
+        match value {
+            Value::Text(text) => Some(Self(text.clone())),
+            Value::Integer(number) => Some(Self(number.to_string())),
+            // With its decimal point, even where nothing stands behind it.
+            Value::Float(number) => Some(Self(format!("{number:?}"))),
+            _ => None,
+        }
+    }
+}
+
+/// A mapping whose keys are the user's own: labels.
+#[derive(Clone, Debug)]
+pub(super) struct Labels(pub(super) Vec<(At<String>, At<Word>)>);
+
+impl Decode for Labels {
+    fn decode(tree: &Tree, slot: Slot<'_>, report: &mut Report<'_>) -> Option<Self> {
+        let Value::Mapping(mapping) = &tree.value else {
+            let value = format!("{} {}", slot.key, report.written(tree));
+            report.error(
+                slot.illegal(),
+                tree.referenced,
+                slot.subject,
+                value.trim_end(),
+                format!("expected a mapping, found {}", tree.value.kind()),
+                "write `key: value` pairs",
+            );
+            return None;
+        };
+        let labels = mapping.iter().filter_map(|(key, value)| {
+            let text = match &value.value {
+                // An empty value is a label too.
+                Value::Null => Some(At { value: Word(String::new()), at: value.referenced }),
+                _ => At::decode(value, slot, report),
+            };
+            Some((At { value: key.value.clone(), at: key.referenced }, text?))
+        });
+        Some(Self(labels.collect()))
     }
 }
 
@@ -276,7 +383,11 @@ macro_rules! parsed_scalar {
 
 parsed_scalar! {
     Ipv4Addr, "an IPv4 address", "four numbers from 0 to 255 joined by dots, such as 172.16.1.10";
+    Ipv6Addr, "an IPv6 address", "one such as 2001:db8:16:1::10";
+    IpAddr, "an IP address", "one such as 172.16.1.10 or 2001:db8:16:1::10";
     Ipv4Net, "an IPv4 CIDR", "an address and a prefix length, such as 172.16.1.0/24";
+    Ipv6Net, "an IPv6 CIDR", "an address and a prefix length, such as 2001:db8:16:1::/64";
+    IpNet, "a CIDR", "an address and a prefix length, such as 172.16.1.0/24 or 2001:db8:16:1::/64";
     SocketAddr, "an address and a port", "both, such as 127.0.0.1:9180";
 }
 
@@ -287,6 +398,7 @@ pub(super) trait Entry: Sized {
     /// Keys whose values tell entries apart, in the order tried; several joined by `:` for an address and port.
     const LABEL: &'static [&'static str];
     const KEYS: &'static [&'static str];
+    const API_NAMES: ApiNames;
     fn from_fields(fields: &Fields<'_>, report: &mut Report<'_>) -> Self;
 }
 
@@ -303,7 +415,7 @@ impl Fields<'_> {
         let Some((_, tree)) = found.filter(|(_, tree)| tree.value != Value::Null) else {
             return Field::Absent;
         };
-        let slot = Slot { subject: &self.head.subject, key, number: None };
+        let slot = Slot { subject: &self.head.subject, names: self.head.names, key, number: None };
         T::decode(tree, slot, report).map_or(Field::Bad, Field::Good)
     }
 }
@@ -313,6 +425,7 @@ pub(super) fn decode_entry<T: Entry>(tree: &Tree, slot: Slot<'_>, report: &mut R
     let Value::Mapping(mapping) = &tree.value else {
         let value = report.written(tree);
         report.error(
+            slot.illegal(),
             tree.referenced,
             slot.subject,
             format!("{} {value}", slot.key).trim(),
@@ -327,6 +440,7 @@ pub(super) fn decode_entry<T: Entry>(tree: &Tree, slot: Slot<'_>, report: &mut R
         match T::KEYS.iter().find(|known| **known == key.value) {
             Some(known) => entries.push((known, value)),
             None => report.error(
+                ErrorFamily::IllegalParam.of(camel_case(&key.value)),
                 key.referenced,
                 &subject,
                 format!("key `{}`", key.value),
@@ -340,7 +454,7 @@ pub(super) fn decode_entry<T: Entry>(tree: &Tree, slot: Slot<'_>, report: &mut R
     }
     // The place of a mapping is its first key: in block style the mapping itself begins nowhere visible.
     let at = mapping.first().map_or(tree.referenced, |(key, _)| key.referenced);
-    Some(T::from_fields(&Fields { entries, head: Head { subject, at } }, report))
+    Some(T::from_fields(&Fields { entries, head: Head { subject, at, names: T::API_NAMES } }, report))
 }
 
 fn keys<T: Entry>() -> String {
@@ -357,6 +471,8 @@ fn subject_of<T: Entry>(
         .iter()
         .filter_map(|label| mapping.iter().find(|(key, _)| key.value == *label))
         .map(|(_, value)| match &value.value {
+            // As in a URL, so that the port can be told from it.
+            Value::Text(text) if text.parse::<Ipv6Addr>().is_ok() => format!("[{text}]"),
             Value::Text(text) => text.clone(),
             _ => report.written(value),
         })

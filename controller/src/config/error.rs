@@ -1,5 +1,6 @@
 //! What is wrong with a configuration: where, what, which rule, what to write instead.
 
+use super::code::ErrorCode;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -32,6 +33,8 @@ impl fmt::Display for Place {
 /// One thing wrong with, or doubtful in, a configuration.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Finding {
+    /// What kind of error it is; `None` in warnings.
+    pub code: Option<ErrorCode>,
     /// Where it was written.
     pub place: Place,
     /// Which thing, named as the user wrote it: `server group "web", server 172.16.1.20:80`.
@@ -45,9 +48,13 @@ pub struct Finding {
 }
 
 impl fmt::Display for Finding {
-    /// One line: place, subject, value, rule; remedy.
+    /// One line: place, code, subject, value, rule; remedy.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.place, self.sentence())?;
+        write!(f, "{}: ", self.place)?;
+        if let Some(code) = &self.code {
+            write!(f, "[{code}] ")?;
+        }
+        f.write_str(&self.sentence())?;
         if self.remedy.is_empty() { Ok(()) } else { write!(f, "; {}", self.remedy) }
     }
 }
@@ -58,7 +65,7 @@ impl Finding {
         parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(": ")
     }
 
-    /// Several lines: the sentence, the source line with carets under the value, and the remedy.
+    /// Several lines: code and sentence, the source line with carets under the value, and the remedy.
     fn render(&self, severity: &str) -> String {
         let Place { line, length, excerpt, excerpt_column, .. } = &self.place;
         let number = line.to_string();
@@ -68,8 +75,9 @@ impl Finding {
         let padding: String = excerpt.chars().take(before).map(|c| if c == '\t' { c } else { ' ' }).collect();
         let rest = excerpt.chars().count().saturating_sub(before);
         let carets = "^".repeat((*length as usize).min(rest).max(1));
+        let code = self.code.as_ref().map_or(String::new(), |code| format!("[{code}]"));
         let mut text = format!(
-            "{severity}: {}\n{margin}--> {}\n{margin} |\n{number} | {excerpt}\n{margin} | {padding}{carets}\n",
+            "{severity}{code}: {}\n{margin}--> {}\n{margin} |\n{number} | {excerpt}\n{margin} | {padding}{carets}\n",
             self.sentence(),
             self.place,
         );

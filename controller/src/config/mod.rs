@@ -7,7 +7,9 @@
 //! Absent here: reading files, and any state of the running program.
 
 mod changes;
+mod code;
 mod decode;
+pub mod edit;
 mod error;
 mod file;
 mod resolve;
@@ -17,9 +19,11 @@ mod tree;
 mod tests;
 
 pub use changes::{Change, ChangeKind, changes};
+pub use code::{ErrorCode, ErrorFamily};
 pub use error::{ConfigErrors, Finding, Place, Warnings};
 
 use crate::model::{Node, Resources};
+use ErrorFamily::{IllegalParam, MissingParam};
 use decode::{Decode, Entry, Report, Slot};
 use file::{NodeFile, ResourcesFile};
 use resolve::{Checks, Places};
@@ -142,18 +146,18 @@ fn read<F: Decode, T>(
         Ok(tree) => tree,
         Err(error) => {
             let at = error.location.unwrap_or(serde_saphyr::Location::UNKNOWN);
-            report.error(at, "", "", error.message, error::SYNTAX_REMEDY);
+            report.error(IllegalParam.of("Syntax"), at, "", "", error.message, error::SYNTAX_REMEDY);
             return (None, report.errors);
         }
     };
     // A text that was cut off must not remove everything.
     if tree.value == Value::Null {
         let remedy = "write the whole file; to have no resources at all, write `listeners: []`";
-        report.error(tree.referenced, "", "", "the file is empty", remedy);
+        report.error(MissingParam.of("Listeners"), tree.referenced, "", "", "the file is empty", remedy);
         return (None, report.errors);
     }
     let mut places = Places::new(report.place(tree.referenced));
-    let slot = Slot { subject: "", key: "", number: None };
+    let slot = Slot { subject: "", names: &[], key: "", number: None };
     let value = F::decode(&tree, slot, &mut report).and_then(|file| resolve(file, &mut places, &mut report));
     let warnings = Warnings::new(report.warnings);
     (value.map(|value| Parsed { value, warnings, places }), report.errors)

@@ -1,8 +1,10 @@
 //! Model and clock in, map operations out.
 
 mod capacity;
+mod drains;
 mod golden;
 mod properties;
+mod tables;
 
 use super::{
     CapacityError, Change, Inputs, MapContents, MapState, Neighbour, desired, diff, neighbours_wanted,

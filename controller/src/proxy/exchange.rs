@@ -5,9 +5,9 @@ use super::http1::body::BodyDecoder;
 use super::http1::head::{RequestHead, ResponseHead};
 use super::http1::rewrite::{ToClient, write_response};
 use super::http1::{Framing, HEAD_LIMIT, Refusal, Version};
-use super::reactor::{self, TcpStream};
+use super::reactor;
 use super::target::{Server, Target};
-use super::upstream::CONNECT_NS;
+use super::upstream::{CONNECT_NS, ServerStream, Sink};
 use super::worker::Worker;
 use std::cell::Cell;
 use std::future::{Future, poll_fn};
@@ -41,6 +41,10 @@ pub enum Failure {
     NoLocal,
     /// The connection was not established in time.
     ConnectTimeout,
+    /// TLS could not be agreed on.
+    Handshake,
+    /// The server's certificate is not the one demanded.
+    Certificate,
     /// The connection ended before any byte of a response.
     Died,
     /// The server sent something that is no response, or ended within its head.
@@ -49,6 +53,8 @@ pub enum Failure {
     ServerSlow,
     /// The server ended or broke the connection within the response's body.
     Cut,
+    /// The server's drain is over.
+    Drained,
 }
 
 /// The side a transfer waits for.
@@ -127,7 +133,7 @@ pub struct Exchange<'a> {
     pub connection: &'a Connection,
     pub target: &'a Target,
     pub server: &'a Server,
-    pub stream: &'a TcpStream,
+    pub stream: &'a ServerStream,
     pub request: &'a RequestHead,
     /// Body bytes that came with the request's head, and perhaps of the next request.
     pub body: &'a [u8],
@@ -194,6 +200,9 @@ impl Exchange<'_> {
             if let Poll::Ready(result) = transfer(cx) {
                 return Poll::Ready(result);
             }
+            if self.connection.attempt.is_cut() {
+                return Poll::Ready(Err(Failure::Drained));
+            }
             let progress = self.progress;
             // While the body comes in, its end is read in order; after it, a client that closes has given up.
             if progress.uploaded.get() && self.connection.client.poll_hung_up(cx).is_ready() {
@@ -201,7 +210,7 @@ impl Exchange<'_> {
             }
             while self.connection.timer.poll_expired(cx).is_ready() {
                 if progress.unproven.replace(false) {
-                    if progress.first_byte.get() == 0 && self.stream.has_unacknowledged() {
+                    if progress.first_byte.get() == 0 && self.stream.tcp().has_unacknowledged() {
                         return Poll::Ready(Err(Failure::Died));
                     }
                     self.connection.timer.set_after(self.target.request_ns - CONNECT_NS);
@@ -504,18 +513,14 @@ async fn take_turns(reads: &mut u32) {
 
 /// Writes everything, telling `on_progress` of every step's bytes, so that they are known also if a later one fails.
 pub async fn write_all(
-    stream: &TcpStream,
+    stream: &impl Sink,
     mut buffers: &mut [IoSlice<'_>],
     mut on_progress: impl FnMut(u64),
 ) -> io::Result<()> {
     // Leaves empty buffers at the front out.
     IoSlice::advance_slices(&mut buffers, 0);
-    while let Some(first) = buffers.first() {
-        let written = if buffers.len() == 1 {
-            poll_fn(|cx| stream.poll_write(cx, first)).await?
-        } else {
-            poll_fn(|cx| stream.poll_write_vectored(cx, buffers)).await?
-        };
+    while !buffers.is_empty() {
+        let written = poll_fn(|cx| stream.poll_write_vectored(cx, buffers)).await?;
         on_progress(written as u64);
         IoSlice::advance_slices(&mut buffers, written);
     }

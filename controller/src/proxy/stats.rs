@@ -33,7 +33,7 @@ impl Counter {
 pub struct ServerColumn {
     /// Requests sent, attempts that were retried elsewhere included.
     pub requests: Counter,
-    /// Requests under way.
+    /// Requests under way, from the pick of the server to the response's end.
     pub active: Counter,
     /// Connections established.
     pub connections: Counter,
@@ -41,6 +41,8 @@ pub struct ServerColumn {
     pub connect_failures: Counter,
     /// Responses by class, 2xx to 5xx.
     pub responses: [Counter; 4],
+    /// Requests cut at the end of a drain.
+    pub cut: Counter,
     /// Bytes sent to the server.
     pub bytes_sent: Counter,
     /// Bytes received from it.
@@ -73,6 +75,7 @@ pub struct ServerTotals {
     pub connections: u64,
     pub connect_failures: u64,
     pub responses: [u64; 4],
+    pub cut: u64,
     pub bytes_sent: u64,
     pub bytes_received: u64,
 }
@@ -130,6 +133,7 @@ impl Stats {
                 connections: sum(|column| &column.connections),
                 connect_failures: sum(|column| &column.connect_failures),
                 responses: [0, 1, 2, 3].map(|class| total(columns, |column| &column.responses[class])),
+                cut: sum(|column| &column.cut),
                 bytes_sent: sum(|column| &column.bytes_sent),
                 bytes_received: sum(|column| &column.bytes_received),
             }

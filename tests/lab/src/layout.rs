@@ -26,6 +26,9 @@ pub const ECS02: &str = "ecs02";
 /// The second balancer's host, of [`crate::Balancers::HostPerZone`]: `eth0` towards clients, `eth2` in VSW2.
 pub const LB2: &str = "lb2";
 
+/// The host of [`crate::ExtraServer::crowd`], which answers at all of [`CROWD_PREFIX`].
+pub const CROWD: &str = "crowd";
+
 /// Hosts that exist in every lab.
 pub const HOSTS: [&str; 9] = [CLIENT, NET, LB, SW1, SW2, ECS01, TR1, TR2, ECS02];
 
@@ -59,6 +62,8 @@ pub const VIP_B: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 11);
 pub const ECS01_ADDRESS: Ipv4Addr = Ipv4Addr::new(172, 16, 1, 20);
 /// The remote server's address.
 pub const ECS02_ADDRESS: Ipv4Addr = Ipv4Addr::new(192, 168, 1, 20);
+/// The addresses of [`CROWD`]; in VPC1, zone chengdu-a, in no vSwitch that the tutorial's resources name.
+pub const CROWD_PREFIX: &str = "172.16.64.0/20";
 /// First three bytes of addresses in VSW1.
 pub(crate) const VSW1_NETWORK: [u8; 3] = [172, 16, 1];
 /// First three bytes of addresses in VSW2.
@@ -104,6 +109,15 @@ impl Variant {
             Variant::BackToOrigin => [Ipv4Addr::new(100, 64, 0, 21), Ipv4Addr::new(100, 64, 0, 22)],
         }
     }
+}
+
+/// The address of server `number` of the crowd, from 172.16.64.1 for 0.
+///
+/// # Panics
+/// If `number` is above 4093.
+pub fn crowd_address(number: u16) -> Ipv4Addr {
+    assert!(number <= 4093, "the crowd has 4094 servers");
+    Ipv4Addr::from(u32::from(Ipv4Addr::new(172, 16, 64, 1)) + u32::from(number))
 }
 
 /// The IPv6 address of whatever has `address` in VSW1, in VSW2 or on the client side: 203.0.113.10 has

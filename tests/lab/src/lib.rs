@@ -15,6 +15,10 @@
 //! devices. The balancer's VIPs, local addresses, routes and tunnel ends are *not* set up here: that is the
 //! controller's work, and what the tests look at.
 //!
+//! [`LabOptions`] add to it, and cost nothing when they are not asked for: web servers in VSW1 and VSW2 that misbehave
+//! when told to ([`web_servers`], [`Behaviour`]), a gRPC server, an HTTP function, a crowd of thousands of web servers,
+//! IPv6, a second balancer's host `lb2`, which then has `eth2` and chengdu-b to itself.
+//!
 //! A lab is removed when [`Lab`] is dropped, on Ctrl-C, by [`down`], and before the next [`Lab::up`] with its label.
 //! Removal touches only what the lab wrote down when it made it: see [`Layout::run_dir`].
 
@@ -189,6 +193,7 @@ impl Lab {
                 None => server::start(&self.layout, host, ipv6),
                 Some(ServerKind::Web) => web::start(&self.layout, host, ipv6),
                 Some(ServerKind::Grpc) => program::start_grpc(&self.layout, host),
+                Some(ServerKind::Crowd) => server::start_crowd(&self.layout, host),
                 Some(ServerKind::Function) => program::start_function(&self.layout, host),
             };
             servers.insert(host.to_owned(), process?);

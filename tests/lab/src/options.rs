@@ -1,6 +1,6 @@
 //! What a lab is made of, and whether it can be.
 
-use crate::layout::{ECS01, ECS01_ADDRESS, HOSTS, LB2, Layout, VSW1_NETWORK, VSW2_NETWORK, Variant};
+use crate::layout::{CROWD, ECS01, ECS01_ADDRESS, HOSTS, LB2, Layout, VSW1_NETWORK, VSW2_NETWORK, Variant};
 use crate::resolver::Domain;
 use anyhow::{Context, Result, bail};
 use std::collections::BTreeSet;
@@ -83,6 +83,9 @@ pub enum ServerKind {
     /// A gRPC server on [`crate::GRPC_PORT`]: `grpc.health.v1.Health/Check`, which obeys
     /// [`crate::Lab::set_grpc_health`], and `lab.Shop/Echo`, which answers with the message it got.
     Grpc,
+    /// Thousands of web servers by their addresses, all of [`crate::CROWD_PREFIX`]: one nginx that answers at each with
+    /// that address. A probe cannot tell it from as many servers: each address accepts, answers and refuses by itself.
+    Crowd,
     /// An HTTP function on [`crate::FUNCTION_PORT`], at and below [`crate::FUNCTION_PREFIX`]. It answers with what
     /// arrived, as JSON, after `?s=` seconds, with the status of `?status=`.
     Function,
@@ -104,6 +107,13 @@ impl ExtraServer {
     pub fn function() -> ExtraServer {
         let address = Ipv4Addr::new(172, 16, 1, 30);
         ExtraServer { name: "fc".to_owned(), address, kind: ServerKind::Function }
+    }
+
+    /// The lab's crowd of web servers, [`crate::CROWD`]: at 172.16.1.60, and at each [`crate::crowd_address`]. One of
+    /// them may be in a lab.
+    pub fn crowd() -> ExtraServer {
+        let address = Ipv4Addr::new(172, 16, 1, 60);
+        ExtraServer { name: CROWD.to_owned(), address, kind: ServerKind::Crowd }
     }
 
     /// Whether it stands in VSW2, zone chengdu-b; else it stands in VSW1, zone chengdu-a.
@@ -147,6 +157,9 @@ pub(crate) fn check(options: &LabOptions) -> Result<()> {
         let [a, b, c, suffix] = address.octets();
         if ![VSW1_NETWORK, VSW2_NETWORK].contains(&[a, b, c]) || !SERVER_SUFFIXES.contains(&suffix) {
             bail!("extra server {name:?}: {address} is not of 172.16.1.13-199 or 172.16.2.13-199");
+        }
+        if (server.kind == ServerKind::Crowd) != (*server == ExtraServer::crowd()) {
+            bail!("extra server {name:?}: a crowd is what `ExtraServer::crowd()` gives, and nothing else is");
         }
         if !addresses.insert(*address) {
             bail!("extra server {name:?}: {address} is another's, as {ECS01} has {ECS01_ADDRESS}");

@@ -48,6 +48,20 @@ pub(crate) fn start(layout: &Layout, host: &str, ipv6: bool) -> Result<Process> 
     start_nginx(layout, host, &settings(&dir, "", "", &site), &SERVER_PORTS)
 }
 
+/// Starts the nginx of the crowd and waits until it accepts.
+pub(crate) fn start_crowd(layout: &Layout, host: &str) -> Result<Process> {
+    let dir = layout.server_dir(host);
+    let site = format!(
+        "{}    access_log off;
+    add_header X-Server $server_addr always;
+    location / {{ return 200 \"Hello World! This is $server_addr in Chengdu.\"; }}
+",
+        listens(&SERVER_PORTS, "", false)
+    );
+    prepare(&dir, host)?;
+    start_nginx(layout, host, &settings(&dir, "", "", &site), &SERVER_PORTS)
+}
+
 /// Makes the folders that nginx needs, and its page.
 pub(crate) fn prepare(dir: &Path, host: &str) -> Result<()> {
     for folder in ["www", "upload", "upload/up", "temp"] {

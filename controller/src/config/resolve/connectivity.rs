@@ -2,6 +2,7 @@
 
 use super::rules::overlap;
 use super::{Checks, Spot};
+use crate::config::ErrorFamily::{Conflict, DuplicatedParam, Mismatch, OperationDenied};
 use crate::model::{
     AttachmentKind, Encapsulation, NextHop, Resources, Route, TransitRouter, TransitRouterName, Vpc, VpcName,
     Vswitch,
@@ -17,6 +18,7 @@ pub(super) fn check_connectivity(resources: &Resources, checks: &mut Checks<'_>)
         for vpc in attached(router, resources) {
             if vpc.region != router.region {
                 checks.error(
+                    Mismatch.of("RegionId"),
                     &Spot::Attachment(router.name.clone(), vpc.name.clone()),
                     "",
                     format!("the VPC is in region {}, the transit router in {}", vpc.region, router.region),
@@ -52,6 +54,7 @@ fn check_overlaps(resources: &Resources, checks: &mut Checks<'_>) {
         for (index, vpc) in vpcs.iter().enumerate() {
             for other in vpcs[..index].iter().filter(|other| overlap(other.cidr, vpc.cidr)) {
                 checks.error(
+                    Conflict.of("CidrBlock"),
                     &Spot::VpcCidr(vpc.name.clone()),
                     format!("cidr {}", vpc.cidr),
                     format!(
@@ -113,6 +116,7 @@ fn check_next_hop_identities(resources: &Resources, checks: &mut Checks<'_>) {
         if let Some(other) = endpoints.insert((hop.address, hop.encapsulation), hop) {
             let Encapsulation::Vxlan { vni, .. } = hop.encapsulation;
             checks.error(
+                DuplicatedParam.of("NextHop"),
                 &Spot::HopAddress(hop.name.clone()),
                 format!("address {} with VNI {vni}", hop.address),
                 format!("next hop \"{}\" has this endpoint and VNI", other.name),
@@ -131,6 +135,7 @@ fn check_endpoint(router: &TransitRouter, hop: &NextHop, resources: &Resources, 
     if in_zone.is_empty() && !vswitches.is_empty() {
         let zones: BTreeSet<&str> = vswitches.iter().map(|vswitch| vswitch.zone.as_str()).collect();
         checks.error(
+            Mismatch.of("ZoneId"),
             &Spot::NextHop(hop.name.clone()),
             format!("zone {}", hop.zone),
             "no VPC attached to this transit router has a vSwitch in that zone",
@@ -151,6 +156,7 @@ fn check_endpoint(router: &TransitRouter, hop: &NextHop, resources: &Resources, 
             |route: &&Route| route.transit_router == router.name && route.destination.contains(&hop.address);
         for route in vpc.routes.iter().filter(through_itself) {
             checks.error(
+                OperationDenied.of("NextHopThroughItself"),
                 &spot,
                 format!("address {}", hop.address),
                 format!(
@@ -169,6 +175,7 @@ fn check_route(vpc: &Vpc, route: &Route, resources: &Resources, checks: &mut Che
     let spot = Spot::Route(vpc.name.clone(), route.destination);
     if !attached(router, resources).any(|other| other.name == vpc.name) {
         checks.error(
+            Mismatch.of("VpcId"),
             &spot,
             format!("transit_router \"{}\"", router.name),
             format!("VPC \"{}\" is not attached to it", vpc.name),
@@ -217,6 +224,7 @@ fn check_back_to_origin_prefixes(resources: &Resources, checks: &mut Checks<'_>)
         let value = format!("back_to_origin_prefix {prefix}");
         for (other, other_prefix) in prefixes[..index].iter().filter(|(_, other)| overlap(*other, *prefix)) {
             checks.error(
+                Conflict.of("BackToOriginPrefix"),
                 &spot,
                 value.clone(),
                 format!(
@@ -226,7 +234,7 @@ fn check_back_to_origin_prefixes(resources: &Resources, checks: &mut Checks<'_>)
             );
         }
         for vpc in resources.vpcs.values().filter(|vpc| overlap(vpc.cidr, *prefix)) {
-            checks.error(
+            checks.error(Conflict.of("BackToOriginPrefix"), 
                 &spot,
                 value.clone(),
                 format!("overlaps VPC \"{}\" ({})", vpc.name, vpc.cidr),

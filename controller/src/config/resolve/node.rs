@@ -1,6 +1,8 @@
 //! `node.yaml` → [`Node`].
 
+use super::quotas::resolve_quotas;
 use super::{Places, Spot};
+use crate::config::ErrorFamily::IllegalParam;
 use crate::config::decode::{At, Field, Head, Report};
 use crate::config::file::{NodeFile, NodeZoneEntry};
 use crate::model::{AdmissionMode, Node, NodeZone, Tunnel, ZoneName};
@@ -32,6 +34,7 @@ pub(in crate::config) fn resolve_node(
             return Some(network);
         }
         report.error(
+            head.code(IllegalParam, "nat_prefix"),
             prefix.at,
             "",
             format!("nat_prefix {network}"),
@@ -49,6 +52,7 @@ pub(in crate::config) fn resolve_node(
         && socket.as_os_str().len() > SOCKET_PATH_BYTES
     {
         report.error(
+            head.code(IllegalParam, "api_socket"),
             text.at,
             "",
             format!("api_socket of {} bytes", socket.as_os_str().len()),
@@ -57,6 +61,7 @@ pub(in crate::config) fn resolve_node(
         );
     }
     let bpf_dir = path(head, "bpf_dir", &file.bpf_dir, Some("/sys/fs/bpf/causeway"), report);
+    let quotas = resolve_quotas(&file.quotas, report);
     let access_log = path(head, "access_log", &file.access_log, None, report);
     Some(Node {
         name: name?,
@@ -70,7 +75,7 @@ pub(in crate::config) fn resolve_node(
         metrics_listen: file.metrics_listen.good().map(|address| address.value),
         bpf_dir: bpf_dir?,
         access_log,
-        quotas: crate::model::Quotas::default(),
+        quotas: quotas?,
     })
 }
 
@@ -79,10 +84,17 @@ fn resolve_zones(file: &NodeFile, places: &mut Places, report: &mut Report<'_>) 
     if let Field::Good(zones) = &file.zones
         && zones.is_empty()
     {
-        report.error(file.head.at, "", "zones", "a node serves at least one zone", "add a zone");
+        report.error(
+            file.head.code(IllegalParam, "zones"),
+            file.head.at,
+            "",
+            "zones",
+            "a node serves at least one zone",
+            "add a zone",
+        );
     }
     let entries = file.zones.items();
-    report.distinct("zone", entries.iter().map(|entry| (&entry.head, &entry.zone)));
+    report.distinct(("zone", "zone"), entries.iter().map(|entry| (&entry.head, &entry.zone)));
     entries.iter().filter_map(|entry| resolve_zone(entry, places, report)).collect()
 }
 
@@ -130,6 +142,7 @@ fn interface(head: &Head, text: &At<String>, report: &mut Report<'_>) -> Option<
         return Some(name.to_owned());
     }
     report.error(
+        head.code(IllegalParam, "interface"),
         text.at,
         &head.subject,
         format!("interface {name:?}"),
@@ -153,6 +166,7 @@ fn path(
         Field::Good(text) if text.value.starts_with('/') => Some(PathBuf::from(&text.value)),
         Field::Good(text) => {
             report.error(
+                head.code(IllegalParam, key),
                 text.at,
                 &head.subject,
                 format!("{key} {:?}", text.value),

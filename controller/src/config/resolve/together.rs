@@ -1,15 +1,19 @@
 //! Rules between a node and the resources it serves.
 
 use super::addresses::addresses_in_use;
+use super::quotas::check_quotas;
 use super::rules::overlap;
 use super::{Checks, Spot};
+use crate::config::ErrorFamily::{Conflict, Mismatch, MissingParam};
 use crate::model::{ListenerProtocol, Node, Resources, ZoneName};
 use std::collections::BTreeSet;
+use std::net::IpAddr;
 
 pub(in crate::config) fn check_together(node: &Node, resources: &Resources, checks: &mut Checks<'_>) {
     check_nat_prefix(node, resources, checks);
     check_zones(node, resources, checks);
     check_tunnel_addresses(node, resources, checks);
+    check_quotas(&node.quotas, resources, checks);
 }
 
 fn check_nat_prefix(node: &Node, resources: &Resources, checks: &mut Checks<'_>) {
@@ -18,6 +22,7 @@ fn check_nat_prefix(node: &Node, resources: &Resources, checks: &mut Checks<'_>)
     let Some(prefix) = node.nat_prefix else {
         for listener in tcp_listeners() {
             checks.error(
+                MissingParam.of("NatPrefix"),
                 &Spot::Listener(listener.name.clone()),
                 "protocol TCP",
                 format!("node \"{}\" has no nat_prefix, from which flows of TCP listeners come", node.name),
@@ -28,10 +33,17 @@ fn check_nat_prefix(node: &Node, resources: &Resources, checks: &mut Checks<'_>)
     };
     let value = format!("nat_prefix {prefix}");
     let remedy = "choose a prefix that nothing else uses: every port of every address in it belongs to NAT";
-    let mut clash =
-        |rule: String| checks.error(&Spot::NatPrefix, value.clone(), format!("contains {rule}"), remedy);
+    let mut clash = |rule: String| {
+        checks.error(
+            Conflict.of("NatPrefix"),
+            &Spot::NatPrefix,
+            value.clone(),
+            format!("contains {rule}"),
+            remedy,
+        )
+    };
     for (address, _, words) in addresses_in_use(resources) {
-        if prefix.contains(&address) {
+        if ipnet::IpNet::from(prefix).contains(&address) {
             clash(format!("{address}, {words}"));
         }
     }
@@ -48,6 +60,7 @@ fn check_nat_prefix(node: &Node, resources: &Resources, checks: &mut Checks<'_>)
     for balancer in resources.load_balancers.values() {
         if let Some(other) = balancer.back_to_origin_prefix.filter(|other| overlap(*other, prefix)) {
             checks.error(
+                Conflict.of("NatPrefix"),
                 &Spot::NatPrefix,
                 value.clone(),
                 format!("overlaps the back_to_origin_prefix {other} of load balancer \"{}\"", balancer.name),
@@ -115,6 +128,7 @@ fn check_zones(node: &Node, resources: &Resources, checks: &mut Checks<'_>) {
             if !router.next_hops.is_empty() && !router.next_hops.iter().any(|hop| served.contains(&hop.zone))
             {
                 checks.error(
+                    Mismatch.of("ZoneId"),
                     &Spot::Route(vpc.name.clone(), route.destination),
                     format!("transit_router \"{}\"", router.name),
                     format!("every next hop is in a zone that node \"{}\" does not serve", node.name),
@@ -130,8 +144,11 @@ fn check_tunnel_addresses(node: &Node, resources: &Resources, checks: &mut Check
     for zone in &node.zones {
         let spot = Spot::TunnelAddress(zone.zone.clone());
         let value = format!("tunnel_address {}", zone.tunnel_address);
-        if let Some((_, _, words)) = uses.iter().find(|(address, ..)| *address == zone.tunnel_address) {
+        if let Some((_, _, words)) =
+            uses.iter().find(|(address, ..)| *address == IpAddr::from(zone.tunnel_address))
+        {
             checks.error(
+                Conflict.of("TunnelAddress"),
                 &spot,
                 value.clone(),
                 format!("it is {words}"),

@@ -1,6 +1,7 @@
 //! Transit routers, their attachments and next hops.
 
 use super::{Declared, Places, Spot};
+use crate::config::ErrorFamily::{DuplicatedParam, IllegalParam, MissingParam, QuotaExceeded};
 use crate::config::decode::{Field, Report};
 use crate::config::file::{AttachmentEntry, NextHopEntry, TransitRouterEntry, VxlanEntry};
 use crate::model::{
@@ -25,6 +26,7 @@ pub(super) fn resolve_transit_router(
         };
         if attachments.iter().any(|earlier| joins_the_same(earlier, &resolved)) {
             report.error(
+                DuplicatedParam.of("Attachment"),
                 attachment.head.at,
                 &attachment.head.subject,
                 "",
@@ -41,6 +43,7 @@ pub(super) fn resolve_transit_router(
     let hops = entry.next_hops.items();
     if let Some(beyond) = hops.get(HOPS_PER_GROUP) {
         report.error(
+            QuotaExceeded.of("NextHopsNum"),
             beyond.head.at,
             &head.subject,
             format!("{} next hops", hops.len()),
@@ -81,6 +84,7 @@ fn resolve_attachment(
             let is_empty = matches!(&entry.vswitches, Field::Good(list) if list.is_empty());
             if is_empty || matches!(entry.vswitches, Field::Absent) {
                 report.error(
+                    head.code(MissingParam, "vswitches"),
                     head.at,
                     &head.subject,
                     "vswitches",
@@ -94,6 +98,7 @@ fn resolve_attachment(
             let name = report.reference(head, "transit router", peer, &declared.transit_routers)?;
             if router.is_some_and(|router| router.as_str() == name) {
                 report.error(
+                    head.code(IllegalParam, "peer"),
                     peer.at,
                     &head.subject,
                     format!("peer \"{name}\""),
@@ -107,6 +112,7 @@ fn resolve_attachment(
         (Field::Bad, _) | (_, Field::Bad) => None,
         (Field::Absent, Field::Absent) | (Field::Good(_), Field::Good(_)) => {
             report.error(
+                IllegalParam.of("Attachment"),
                 head.at,
                 &head.subject,
                 "",
@@ -154,7 +160,14 @@ fn resolve_vxlan(entry: &VxlanEntry, report: &mut Report<'_>) -> Option<Encapsul
         let mac = parse_mac(&text.value);
         if mac.is_none() {
             let value = format!("mac {:?}", text.value);
-            report.error(text.at, &head.subject, value, "not the Ethernet address of one device", remedy);
+            report.error(
+                head.code(IllegalParam, "mac"),
+                text.at,
+                &head.subject,
+                value,
+                "not the Ethernet address of one device",
+                remedy,
+            );
         }
         mac
     });

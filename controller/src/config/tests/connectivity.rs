@@ -18,7 +18,7 @@ fn refuses_overlapping_cidrs_of_connected_vpcs() {
     assert_eq!(
         sentences(parse_resources(&joined, "r.yaml").unwrap_err().findings()),
         [
-            "VPC \"vpc3\": cidr 172.20.0.0/16: overlaps VPC \"vpc1\" (172.16.0.0/12), to which transit routers connect \
+            "[Conflict.CidrBlock] VPC \"vpc3\": cidr 172.20.0.0/16: overlaps VPC \"vpc1\" (172.16.0.0/12), to which transit routers connect \
           it; give connected VPCs CIDRs without common addresses, or remove the attachment"
         ]
     );
@@ -46,13 +46,17 @@ transit_routers:
 fn refuses_vswitches_outside_their_vpc_or_over_each_other() {
     assert_eq!(
         errors(&[("cidr: 192.168.1.0/24", "cidr: 192.169.1.0/24")]),
-        ["VPC \"vpc2\", vSwitch \"vsw3\": cidr 192.169.1.0/24: not inside the VPC's CIDR 192.168.0.0/16; \
-          choose a part of 192.168.0.0/16"]
+        [
+            "[IllegalParam.CidrBlock] VPC \"vpc2\", vSwitch \"vsw3\": cidr 192.169.1.0/24: not inside the VPC's CIDR 192.168.0.0/16; \
+          choose a part of 192.168.0.0/16"
+        ]
     );
     assert_eq!(
         errors(&[("cidr: 192.168.2.0/24", "cidr: 192.168.0.0/23")]),
-        ["VPC \"vpc2\", vSwitch \"vsw4\": cidr 192.168.0.0/23: overlaps vSwitch \"vsw3\" (192.168.1.0/24); \
-          choose CIDRs without common addresses"]
+        [
+            "[Conflict.CidrBlock] VPC \"vpc2\", vSwitch \"vsw4\": cidr 192.168.0.0/23: overlaps vSwitch \"vsw3\" (192.168.1.0/24); \
+          choose CIDRs without common addresses"
+        ]
     );
 }
 
@@ -61,13 +65,13 @@ fn refuses_host_bits_and_public_vpcs() {
     assert_eq!(
         errors(&[("cidr: 192.168.1.0/24", "cidr: 192.168.1.7/24")]),
         [
-            "VPC \"vpc2\", vSwitch \"vsw3\": cidr 192.168.1.7/24: the address has bits set beyond the prefix length; \
+            "[IllegalParam.CidrBlock] VPC \"vpc2\", vSwitch \"vsw3\": cidr 192.168.1.7/24: the address has bits set beyond the prefix length; \
           write 192.168.1.0/24, or 192.168.1.7/32 for the one address"
         ]
     );
     assert_eq!(
         errors(&[("cidr: 172.16.0.0/12", "cidr: 172.0.0.0/8")]),
-        ["VPC \"vpc1\": cidr 172.0.0.0/8: not a private range; \
+        ["[IllegalParam.CidrBlock] VPC \"vpc1\": cidr 172.0.0.0/8: not a private range; \
           use a CIDR inside 10.0.0.0/8, 100.64.0.0/10, 172.16.0.0/12 or 192.168.0.0/16"]
     );
 }
@@ -81,14 +85,14 @@ fn refuses_routes_into_the_vpc_and_repeated_ones() {
             &format!("{route}\n      - {{destination: 172.31.0.0/16, transit_router: tr-chengdu}}")
         )]),
         [
-            "VPC \"vpc1\", route 172.31.0.0/16: destination 172.31.0.0/16: overlaps the VPC's own CIDR 172.16.0.0/12, \
+            "[Conflict.DestinationCidrBlock] VPC \"vpc1\", route 172.31.0.0/16: destination 172.31.0.0/16: overlaps the VPC's own CIDR 172.16.0.0/12, \
           which is always local; route only what lies outside the VPC"
         ]
     );
     assert_eq!(
         errors(&[(route, &format!("{route}\n      {route}"))]),
         [
-            "VPC \"vpc1\", route 192.168.0.0/16: destination 192.168.0.0/16: another route of this VPC has the same \
+            "[DuplicatedParam.DestinationCidrBlock] VPC \"vpc1\", route 192.168.0.0/16: destination 192.168.0.0/16: another route of this VPC has the same \
           destination; keep one of them"
         ]
     );
@@ -100,7 +104,7 @@ fn refuses_a_route_over_a_router_that_the_vpc_is_not_attached_to() {
     assert_eq!(
         errors(&[("transit_router: tr-chengdu}", "transit_router: tr-hangzhou}")]),
         [
-            "VPC \"vpc1\", route 192.168.0.0/16: transit_router \"tr-hangzhou\": VPC \"vpc1\" is not attached to it; \
+            "[Mismatch.VpcId] VPC \"vpc1\", route 192.168.0.0/16: transit_router \"tr-hangzhou\": VPC \"vpc1\" is not attached to it; \
           add `{vpc: vpc1, vswitches: [...]}` to the router's attachments"
         ]
     );
@@ -133,15 +137,15 @@ fn attachments_join_one_known_thing_once() {
             ),
         ]),
         [
-            "transit router \"tr-hangzhou\", attachment vpc2: vSwitch \"vsw5\": no vSwitch of that name is defined; \
+            "[ResourceNotFound.VSwitch] transit router \"tr-hangzhou\", attachment vpc2: vSwitch \"vsw5\": no vSwitch of that name is defined; \
              did you mean \"vsw3\"? defined vSwitches: \"vsw3\", \"vsw4\"",
-            "transit router \"tr-hangzhou\", attachment tr-hangzhou: peer \"tr-hangzhou\": a transit router is no peer \
+            "[IllegalParam.PeerTransitRouterId] transit router \"tr-hangzhou\", attachment tr-hangzhou: peer \"tr-hangzhou\": a transit router is no peer \
              of itself; name the router of the other region",
-            "transit router \"tr-hangzhou\", attachment #3: an attachment joins either a VPC or a peer; \
+            "[IllegalParam.Attachment] transit router \"tr-hangzhou\", attachment #3: an attachment joins either a VPC or a peer; \
              write `vpc: ...` with `vswitches: [...]`, or `peer: ...`",
-            "transit router \"tr-hangzhou\", attachment vpc2: vswitches: a VPC is entered through at least one \
+            "[MissingParam.VSwitchIds] transit router \"tr-hangzhou\", attachment vpc2: vswitches: a VPC is entered through at least one \
              vSwitch; name one vSwitch for each zone: `vswitches: [...]`",
-            "transit router \"tr-hangzhou\", attachment vpc2: attached twice; \
+            "[DuplicatedParam.Attachment] transit router \"tr-hangzhou\", attachment vpc2: attached twice; \
              keep one attachment for it, with all its vSwitches",
         ]
     );
@@ -153,7 +157,7 @@ fn refuses_a_vpc_attached_to_another_regions_router() {
     assert_eq!(
         errors(&[("region: hangzhou\n    cidr", "region: beijing\n    cidr")]),
         [
-            "transit router \"tr-hangzhou\", attachment vpc2: the VPC is in region beijing, the transit router in \
+            "[Mismatch.RegionId] transit router \"tr-hangzhou\", attachment vpc2: the VPC is in region beijing, the transit router in \
           hangzhou; attach it to the router of its region, and join the routers as peers"
         ]
     );
@@ -165,7 +169,7 @@ fn refuses_a_tunnel_endpoint_routed_through_its_own_tunnel() {
     assert_eq!(
         errors(&[("address: 172.16.1.254", "address: 192.168.1.254")]),
         [
-            "transit router \"tr-chengdu\", next hop \"tr-chengdu-a\": address 192.168.1.254: route 192.168.0.0/16 of \
+            "[OperationDenied.NextHopThroughItself] transit router \"tr-chengdu\", next hop \"tr-chengdu-a\": address 192.168.1.254: route 192.168.0.0/16 of \
           VPC \"vpc1\" leads to this address through this very tunnel; use an endpoint inside the VPC, or narrow the \
           route"
         ]
@@ -188,7 +192,7 @@ fn refuses_a_next_hop_in_an_unknown_zone() {
     assert_eq!(
         errors(&[("{name: tr-chengdu-a, zone: chengdu-a", "{name: tr-chengdu-a, zone: chengdu-z")]),
         [
-            "transit router \"tr-chengdu\", next hop \"tr-chengdu-a\": zone chengdu-z: no VPC attached to this transit \
+            "[Mismatch.ZoneId] transit router \"tr-chengdu\", next hop \"tr-chengdu-a\": zone chengdu-z: no VPC attached to this transit \
           router has a vSwitch in that zone; zones there: chengdu-a, chengdu-b"
         ]
     );
@@ -202,20 +206,22 @@ fn bounds_the_settings_of_a_next_hop() {
             "vni: 16777216, mac: nonsense}, mtu: 575, weight: 101"
         )]),
         [
-            "transit router \"tr-chengdu\", next hop \"tr-chengdu-a\", vxlan: vni 16777216: outside 1 to 16777215; \
+            "[IllegalParam.Vni] transit router \"tr-chengdu\", next hop \"tr-chengdu-a\", vxlan: vni 16777216: outside 1 to 16777215; \
              write a number from 1 to 16777215",
-            "transit router \"tr-chengdu\", next hop \"tr-chengdu-a\", vxlan: mac \"nonsense\": not the Ethernet \
+            "[IllegalParam.Mac] transit router \"tr-chengdu\", next hop \"tr-chengdu-a\", vxlan: mac \"nonsense\": not the Ethernet \
              address of one device; write the address of the router's VXLAN device, as `ip link show` prints it",
-            "transit router \"tr-chengdu\", next hop \"tr-chengdu-a\": mtu 575: outside 576 to 65535; \
+            "[IllegalParam.Mtu] transit router \"tr-chengdu\", next hop \"tr-chengdu-a\": mtu 575: outside 576 to 65535; \
              write a number from 576 to 65535",
-            "transit router \"tr-chengdu\", next hop \"tr-chengdu-a\": weight 101: outside 0 to 100; \
+            "[IllegalParam.Weight] transit router \"tr-chengdu\", next hop \"tr-chengdu-a\": weight 101: outside 0 to 100; \
              write a number from 0 to 100",
         ]
     );
     assert_eq!(
         errors(&[("vni: 102", "vni: 0")]),
-        ["transit router \"tr-chengdu\", next hop \"tr-chengdu-b\", vxlan: vni 0: outside 1 to 16777215; \
-          write a number from 1 to 16777215"]
+        [
+            "[IllegalParam.Vni] transit router \"tr-chengdu\", next hop \"tr-chengdu-b\", vxlan: vni 0: outside 1 to 16777215; \
+          write a number from 1 to 16777215"
+        ]
     );
 }
 
@@ -227,14 +233,14 @@ fn refuses_next_hops_that_cannot_be_told_apart() {
             "zone: chengdu-a, address: 172.16.1.254, vxlan: {vni: 101, mac: \"02:00:00:00:01:01\"}"
         )]),
         [
-            "transit router \"tr-chengdu\", next hop \"tr-chengdu-b\": address 172.16.1.254 with VNI 101: next hop \
+            "[DuplicatedParam.NextHop] transit router \"tr-chengdu\", next hop \"tr-chengdu-b\": address 172.16.1.254 with VNI 101: next hop \
           \"tr-chengdu-a\" has this endpoint and VNI; give each tunnel its own VNI"
         ]
     );
     assert_eq!(
         errors(&[("name: tr-chengdu-b,", "name: tr-chengdu-a,")]),
         [
-            "transit router \"tr-chengdu\", next hop \"tr-chengdu-a\": name \"tr-chengdu-a\": another next hop on line 24 \
+            "[DuplicatedParam.NextHopName] transit router \"tr-chengdu\", next hop \"tr-chengdu-a\": name \"tr-chengdu-a\": another next hop on line 24 \
           has this name; rename or remove one of them"
         ]
     );
@@ -252,7 +258,7 @@ fn bounds_the_next_hops_of_a_router() {
     assert_eq!(
         errors(&[("  - name: tr-hangzhou", &format!("{more}  - name: tr-hangzhou"))]),
         [
-            "transit router \"tr-chengdu\": 9 next hops: a transit router has at most 8 next hops; keep 8 of them"
+            "[QuotaExceeded.NextHopsNum] transit router \"tr-chengdu\": 9 next hops: a transit router has at most 8 next hops; keep 8 of them"
         ]
     );
 }

@@ -18,12 +18,12 @@ fn says_where_what_which_rule_and_what_to_write() {
     let errors = parse_resources(&text, "resources.yaml").unwrap_err();
     assert_eq!(
         errors.to_string(),
-        "resources.yaml:52:50: server group \"web\", server 172.16.1.20:80: weight 101: outside 0 to 100; \
+        "resources.yaml:52:50: [IllegalParam.Weight] server group \"web\", server 172.16.1.20:80: weight 101: outside 0 to 100; \
          write a number from 0 to 100"
     );
     assert_eq!(
         errors.render(),
-        "error: server group \"web\", server 172.16.1.20:80: weight 101: outside 0 to 100\n\
+        "error[IllegalParam.Weight]: server group \"web\", server 172.16.1.20:80: weight 101: outside 0 to 100\n\
          \x20 --> resources.yaml:52:50\n\
          \x20  |\n\
          52 |       - {address: 172.16.1.20, port: 80, weight: 101}\n\
@@ -33,6 +33,7 @@ fn says_where_what_which_rule_and_what_to_write() {
          1 error\n"
     );
     let json = serde_json::to_value(&errors).unwrap();
+    assert_eq!(json[0]["code"], "IllegalParam.Weight");
     assert_eq!(json[0]["place"]["line"], 52);
     assert_eq!(json[0]["remedy"], "write a number from 0 to 100");
 }
@@ -79,7 +80,7 @@ fn stops_at_a_syntax_error() {
     assert_eq!(errors.findings().len(), 1);
     assert_eq!(
         errors.to_string(),
-        "r.yaml:2:11: mismatched bracket '[' closed by '}'; correct the YAML; other errors show once it can be read"
+        "r.yaml:2:11: [IllegalParam.Syntax] mismatched bracket '[' closed by '}'; correct the YAML; other errors show once it can be read"
     );
 }
 
@@ -142,12 +143,17 @@ fn refuses_a_setting_written_twice() {
 fn suggests_the_setting_meant() {
     assert_eq!(
         errors(&[("scheduler: Wrr", "schduler: Wrr")]),
-        ["server group \"web\": key `schduler`: there is no such setting here; did you mean `scheduler`?"]
+        [
+            "[IllegalParam.Schduler] server group \"web\": key `schduler`: there is no such setting here; did you mean `scheduler`?"
+        ]
     );
     assert_eq!(
         errors(&[("port: 9001}", "port: 9001, colour: red}")]),
-        ["server group \"tcp-web\", server 172.16.1.20:9001: key `colour`: there is no such setting here; \
-          the settings are `address`, `port`, `weight`, `remote_ip`, `description`"]
+        [
+            "[IllegalParam.Colour] server group \"tcp-web\", server 172.16.1.20:9001: key `colour`: there is no such setting here; \
+          the settings are `address`, `ecs`, `eni`, `eci`, `fc`, `function`, `qualifier`, `port`, `weight`, \
+          `remote_ip`, `description`"
+        ]
     );
 }
 
@@ -156,22 +162,26 @@ fn names_the_type_it_expected() {
     assert_eq!(
         errors(&[("vip: 203.0.113.10,", "vip: 203.0.113.300,"), ("interval: 2", "interval: 2s")]),
         [
-            "load balancer \"alb1\", zone chengdu-a: vip 203.0.113.300: expected an IPv4 address; write four \
+            "[IllegalParam.Address] load balancer \"alb1\", zone chengdu-a: vip 203.0.113.300: expected an IPv4 address; write four \
              numbers from 0 to 255 joined by dots, such as 172.16.1.10",
-            "server group \"web\", health check: interval 2s: expected a whole number; write a whole number \
+            "[IllegalParam.HealthCheckInterval] server group \"web\", health check: interval 2s: expected a whole number; write a whole number \
              without quotes or unit",
         ]
     );
     assert_eq!(
         errors(&[("[vsw3, vsw4]", "vsw3")]),
-        ["transit router \"tr-hangzhou\", attachment vpc2: vswitches vsw3: expected a list, found text; \
-          write one entry per line, each begun with `- `"]
+        [
+            "[IllegalParam.VSwitchIds] transit router \"tr-hangzhou\", attachment vpc2: vswitches vsw3: expected a list, found text; \
+          write one entry per line, each begun with `- `"
+        ]
     );
     assert_eq!(
-        errors(&[("health_check: {protocol: TCP}", "health_check: on")]),
-        ["server group \"tcp-web\": health_check on: expected a mapping of `enabled`, `protocol`, `path`, \
+        errors(&[("health_check: {enabled: true, protocol: TCP}", "health_check: on")]),
+        [
+            "[IllegalParam.HealthCheckConfig] server group \"tcp-web\": health_check on: expected a mapping of `enabled`, `protocol`, `path`, \
           `method`, `codes`, `connect_port`, `interval`, `timeout`, `healthy_threshold`, `unhealthy_threshold`, \
-          `host`, `http_version`, found text; write `key: value` pairs"]
+          `host`, `http_version`, found text; write `key: value` pairs"
+        ]
     );
 }
 
@@ -180,23 +190,23 @@ fn lists_what_is_missing() {
     assert_eq!(
         sentences(parse_node("{}", "n.yaml").unwrap_err().findings()),
         [
-            "`name` is missing; give it a name: `name: ...`",
-            "`zones` is missing; list the zones this node serves, at least one",
+            "[MissingParam.Name] `name` is missing; give it a name: `name: ...`",
+            "[MissingParam.Zones] `zones` is missing; list the zones this node serves, at least one",
         ]
     );
     let minimal =
         "server_groups: [{}]\nlisteners: [{}]\nvpcs: [{}]\ntransit_routers: [{}]\nload_balancers: [{}]";
     let errors = parse_resources(minimal, "r.yaml").unwrap_err();
     let of_listener: Vec<String> =
-        sentences(errors.findings()).into_iter().filter(|line| line.starts_with("listener")).collect();
+        sentences(errors.findings()).into_iter().filter(|line| line.contains("listener #1")).collect();
     assert_eq!(
         of_listener,
         [
-            "listener #1: `name` is missing; give it a name: `name: ...`",
-            "listener #1: `load_balancer` is missing; name the load balancer it belongs to",
-            "listener #1: `server_group` is missing; name the server group it forwards to",
-            "listener #1: `protocol` is missing; write HTTP or TCP",
-            "listener #1: `port` is missing; write a port from 1 to 65535",
+            "[MissingParam.ListenerName] listener #1: `name` is missing; give it a name: `name: ...`",
+            "[MissingParam.LoadBalancerId] listener #1: `load_balancer` is missing; name the load balancer it belongs to",
+            "[MissingParam.ServerGroupId] listener #1: `server_group` is missing; name the server group it forwards to",
+            "[MissingParam.ListenerProtocol] listener #1: `protocol` is missing; write HTTP or TCP",
+            "[MissingParam.ListenerPort] listener #1: `port` is missing; write a port from 1 to 65535",
         ]
     );
 }
@@ -215,7 +225,9 @@ fn a_file_that_was_cut_off_at_its_start_does_not_remove_everything() {
     for text in ["", "# nothing yet\n", "---\n"] {
         assert_eq!(
             sentences(parse_resources(text, "r.yaml").unwrap_err().findings()),
-            ["the file is empty; write the whole file; to have no resources at all, write `listeners: []`"]
+            [
+                "[MissingParam.Listeners] the file is empty; write the whole file; to have no resources at all, write `listeners: []`"
+            ]
         );
     }
     let parsed = parse_resources("listeners: []\n", "r.yaml").unwrap();

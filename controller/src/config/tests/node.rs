@@ -34,18 +34,18 @@ metrics_listen: 9180
     assert_eq!(
         sentences(parse_node(text, "n.yaml").unwrap_err().findings()),
         [
-            "zone a: interface \"a-very-long-interface\": a name of 1 to 15 bytes without `/`, `:` or space; \
+            "[IllegalParam.Interface] zone a: interface \"a-very-long-interface\": a name of 1 to 15 bytes without `/`, `:` or space; \
              write a name as `ip link` shows it",
-            "zone a: name \"a\": another zone on line 3 has this name; rename or remove one of them",
-            "zone a: interface \"eth/1\": a name of 1 to 15 bytes without `/`, `:` or space; \
+            "[DuplicatedParam.ZoneId] zone a: zone \"a\": another zone on line 3 has this zone; rename or remove one of them",
+            "[IllegalParam.Interface] zone a: interface \"eth/1\": a name of 1 to 15 bytes without `/`, `:` or space; \
              write a name as `ip link` shows it",
-            "tunnel: vxlan_port 0: outside 1 to 65535; write a number from 1 to 65535",
-            "tunnel: admission exclusiv: not one of exclusive, shared; did you mean exclusive?",
-            "workers 0: outside 1 to 1024; write a number from 1 to 1024",
-            "state_dir \"var/lib\": not an absolute path; begin it with `/`",
-            "nat_prefix 10.0.0.0/8: larger than a /16; write a prefix length from 16 to 32; \
+            "[IllegalParam.VxlanPort] tunnel: vxlan_port 0: outside 1 to 65535; write a number from 1 to 65535",
+            "[IllegalParam.Admission] tunnel: admission exclusiv: not one of exclusive, shared; did you mean exclusive?",
+            "[IllegalParam.Workers] workers 0: outside 1 to 1024; write a number from 1 to 1024",
+            "[IllegalParam.StateDir] state_dir \"var/lib\": not an absolute path; begin it with `/`",
+            "[IllegalParam.NatPrefix] nat_prefix 10.0.0.0/8: larger than a /16; write a prefix length from 16 to 32; \
              a /32 carries 64512 flows, a /29 all that the table holds",
-            "metrics_listen 9180: expected an address and a port, found a number; write both, such as 127.0.0.1:9180",
+            "[IllegalParam.MetricsListen] metrics_listen 9180: expected an address and a port, found a number; write both, such as 127.0.0.1:9180",
         ]
     );
 }
@@ -54,12 +54,12 @@ metrics_listen: 9180
 fn refuses_a_public_nat_prefix_and_one_with_host_bits() {
     assert_eq!(
         node_errors(&[("172.16.100.0/24", "203.0.113.0/24")])[0],
-        "nat_prefix 203.0.113.0/24: not a private range; \
+        "[IllegalParam.NatPrefix] nat_prefix 203.0.113.0/24: not a private range; \
          use a CIDR inside 10.0.0.0/8, 100.64.0.0/10, 172.16.0.0/12 or 192.168.0.0/16"
     );
     assert_eq!(
         node_errors(&[("172.16.100.0/24", "172.16.100.1/24")])[0],
-        "nat_prefix 172.16.100.1/24: the address has bits set beyond the prefix length; \
+        "[IllegalParam.NatPrefix] nat_prefix 172.16.100.1/24: the address has bits set beyond the prefix length; \
          write 172.16.100.0/24, or 172.16.100.1/32 for the one address"
     );
 }
@@ -68,8 +68,10 @@ fn refuses_a_public_nat_prefix_and_one_with_host_bits() {
 fn refuses_a_nat_prefix_that_overlaps_addresses_in_use() {
     let remedy = "choose a prefix that nothing else uses: every port of every address in it belongs to NAT";
     let expect = |prefix: &str, rules: &[&str]| {
-        let expected: Vec<String> =
-            rules.iter().map(|rule| format!("nat_prefix {prefix}: {rule}; {remedy}")).collect();
+        let expected: Vec<String> = rules
+            .iter()
+            .map(|rule| format!("[Conflict.NatPrefix] nat_prefix {prefix}: {rule}; {remedy}"))
+            .collect();
         assert_eq!(node_errors(&[("172.16.100.0/24", prefix)]), expected);
     };
     expect(
@@ -115,7 +117,7 @@ fn refuses_a_nat_prefix_that_overlaps_a_vip_or_a_back_to_origin_prefix() {
     assert_eq!(
         errors("100.64.0.128/25"),
         [
-            "nat_prefix 100.64.0.128/25: overlaps the back_to_origin_prefix 100.64.0.0/24 of load balancer \"alb1\"; \
+            "[Conflict.NatPrefix] nat_prefix 100.64.0.128/25: overlaps the back_to_origin_prefix 100.64.0.0/24 of load balancer \"alb1\"; \
           choose a prefix that nothing else uses: every port of every address in it belongs to NAT"
         ]
     );
@@ -144,7 +146,7 @@ fn refuses_a_tcp_listener_on_a_node_without_nat_prefix() {
     assert_eq!(
         node_errors(&[("nat_prefix: 172.16.100.0/24\n", "")]),
         [
-            "listener \"tcp\": protocol TCP: node \"lb\" has no nat_prefix, from which flows of TCP listeners come; \
+            "[MissingParam.NatPrefix] listener \"tcp\": protocol TCP: node \"lb\" has no nat_prefix, from which flows of TCP listeners come; \
           add `nat_prefix: ...` to the node's settings: a private prefix that nothing else uses"
         ]
     );
@@ -170,7 +172,7 @@ fn refuses_a_route_none_of_whose_next_hops_it_can_reach() {
     assert_eq!(
         errors,
         [
-            "VPC \"vpc1\", route 192.168.0.0/16: transit_router \"tr-chengdu\": every next hop is in a zone that \
+            "[Mismatch.ZoneId] VPC \"vpc1\", route 192.168.0.0/16: transit_router \"tr-chengdu\": every next hop is in a zone that \
           node \"lb\" does not serve; add a next hop in one of the zones chengdu-c, chengdu-d"
         ]
     );
@@ -181,7 +183,7 @@ fn tunnels_have_an_address_of_their_own_in_their_vswitch() {
     assert_eq!(
         node_errors(&[("172.16.1.10", "172.16.1.11")]),
         [
-            "zone chengdu-a: tunnel_address 172.16.1.11: it is a local address of load balancer \"alb1\" in zone \
+            "[Conflict.TunnelAddress] zone chengdu-a: tunnel_address 172.16.1.11: it is a local address of load balancer \"alb1\" in zone \
           chengdu-a; give the tunnels an address of their own"
         ]
     );

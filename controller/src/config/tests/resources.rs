@@ -7,25 +7,27 @@ use super::*;
 fn lists_what_is_defined_where_a_reference_leads_nowhere() {
     assert_eq!(
         errors(&[("transit_router: tr-chengdu}", "transit_router: router}")])[0],
-        "VPC \"vpc1\", route 192.168.0.0/16: transit router \"router\": no transit router of that name is defined; \
+        "[ResourceNotFound.TransitRouter] VPC \"vpc1\", route 192.168.0.0/16: transit router \"router\": no transit router of that name is defined; \
          defined transit routers: \"tr-chengdu\", \"tr-hangzhou\""
     );
     assert_eq!(
         errors(&[("{vpc: vpc2,", "{vpc: vcp2,")])[0],
-        "transit router \"tr-hangzhou\", attachment vcp2: VPC \"vcp2\": no VPC of that name is defined; \
+        "[ResourceNotFound.Vpc] transit router \"tr-hangzhou\", attachment vcp2: VPC \"vcp2\": no VPC of that name is defined; \
          did you mean \"vpc2\"? defined VPCs: \"vpc1\", \"vpc2\""
     );
     assert_eq!(
         errors(&[("{peer: tr-hangzhou}", "{peer: nowhere}")]),
         [
-            "transit router \"tr-chengdu\", attachment nowhere: transit router \"nowhere\": no transit router of that \
+            "[ResourceNotFound.TransitRouter] transit router \"tr-chengdu\", attachment nowhere: transit router \"nowhere\": no transit router of that \
           name is defined; defined transit routers: \"tr-chengdu\", \"tr-hangzhou\""
         ]
     );
     assert_eq!(
         errors(&[("vswitch: vsw1", "vswitch: vsw9")]),
-        ["load balancer \"alb1\", zone chengdu-a: vSwitch \"vsw9\": no vSwitch of that name is defined; \
-          did you mean \"vsw1\"? defined vSwitches: \"vsw1\", \"vsw2\""]
+        [
+            "[ResourceNotFound.VSwitch] load balancer \"alb1\", zone chengdu-a: vSwitch \"vsw9\": no vSwitch of that name is defined; \
+          did you mean \"vsw1\"? defined vSwitches: \"vsw1\", \"vsw2\""
+        ]
     );
     assert_eq!(
         errors(&[
@@ -33,9 +35,9 @@ fn lists_what_is_defined_where_a_reference_leads_nowhere() {
             ("server_group: web", "server_group: api")
         ]),
         [
-            "listener \"http\": load balancer \"nlb\": no load balancer of that name is defined; \
+            "[ResourceNotFound.LoadBalancer] listener \"http\": load balancer \"nlb\": no load balancer of that name is defined; \
              defined load balancers: \"alb1\"",
-            "listener \"http\": server group \"api\": no server group of that name is defined; \
+            "[ResourceNotFound.ServerGroup] listener \"http\": server group \"api\": no server group of that name is defined; \
              defined server groups: \"tcp-web\", \"web\"",
         ]
     );
@@ -45,7 +47,7 @@ fn lists_what_is_defined_where_a_reference_leads_nowhere() {
             "    type: Ip\n    vpc: net\n    protocol: HTTP"
         )]),
         [
-            "server group \"web\": VPC \"net\": no VPC of that name is defined; defined VPCs: \"vpc1\", \"vpc2\""
+            "[ResourceNotFound.Vpc] server group \"web\": VPC \"net\": no VPC of that name is defined; defined VPCs: \"vpc1\", \"vpc2\""
         ]
     );
 }
@@ -75,27 +77,12 @@ fn holds_names_to_their_rule() {
 }
 
 #[test]
-fn refuses_a_firewall_edition_and_dual_stack() {
+fn refuses_a_firewall_edition() {
     assert_eq!(
-        errors(&[("edition: Standard", "edition: StandardWithWaf\n    address_ip_version: DualStack")]),
+        errors(&[("edition: Standard", "edition: StandardWithWaf")]),
         [
-            "load balancer \"alb1\": edition StandardWithWaf: there is no web application firewall in this program; \
-             write Basic or Standard",
-            "load balancer \"alb1\": address_ip_version DualStack: IPv6 VIPs are not supported yet; write IPv4",
-        ]
-    );
-}
-
-// Holds SG-132, SG-152
-#[test]
-fn refuses_features_that_edition_basic_has_not() {
-    assert_eq!(
-        errors(&[("edition: Standard", "edition: Basic")]),
-        [
-            "listener \"tcp\": server group \"tcp-web\": slow start is on, and load balancer \"alb1\" is of edition \
-             Basic; turn slow start off, or write `edition: Standard`",
-            "listener \"tcp\": server group \"tcp-web\": connection draining is on, and load balancer \"alb1\" is of \
-             edition Basic; turn connection draining off, or write `edition: Standard`",
+            "[IllegalParam.LoadBalancerEdition] load balancer \"alb1\": edition StandardWithWaf: there is no web \
+          application firewall in this program; write Basic or Standard"
         ]
     );
 }
@@ -106,7 +93,7 @@ fn needs_two_local_addresses_in_every_zone() {
     assert_eq!(
         errors(&[("[172.16.1.11, 172.16.1.12]", "[172.16.1.11]")]),
         [
-            "load balancer \"alb1\", zone chengdu-a: 1 local address: a zone needs at least 2: connections to servers \
+            "[IllegalParam.Ipv4LocalAddresses] load balancer \"alb1\", zone chengdu-a: 1 local address: a zone needs at least 2: connections to servers \
           come from them; write `local_addresses: [..., ...]`"
         ]
     );
@@ -118,9 +105,9 @@ fn holds_local_addresses_to_their_vswitch() {
     assert_eq!(
         errors(&[("[172.16.1.11, 172.16.1.12]", "[172.16.2.13, 172.16.1.255]")]),
         [
-            "load balancer \"alb1\", zone chengdu-a: local address 172.16.2.13: not inside the vSwitch's CIDR \
+            "[IllegalParam.Ipv4LocalAddresses] load balancer \"alb1\", zone chengdu-a: local address 172.16.2.13: not inside the vSwitch's CIDR \
              172.16.1.0/24; choose a free address of 172.16.1.0/24",
-            "load balancer \"alb1\", zone chengdu-a: local address 172.16.1.255: the network's own or its broadcast \
+            "[IllegalParam.Ipv4LocalAddresses] load balancer \"alb1\", zone chengdu-a: local address 172.16.1.255: the network's own or its broadcast \
              address; choose another address",
         ]
     );
@@ -143,7 +130,7 @@ fn takes_local_addresses_from_a_back_to_origin_prefix() {
     assert_eq!(
         errors(&BACK_TO_ORIGIN[..2]),
         ["172.16.2.11", "172.16.2.12"].map(|address| format!(
-            "load balancer \"alb1\", zone chengdu-b: local address {address}: not inside the back_to_origin_prefix \
+            "[IllegalParam.Ipv4LocalAddresses] load balancer \"alb1\", zone chengdu-b: local address {address}: not inside the back_to_origin_prefix \
              100.64.0.0/24; choose a free address of 100.64.0.0/24"
         ))
     );
@@ -165,7 +152,7 @@ server_groups:
     assert_eq!(
         errors(&edits),
         [
-            "load balancer \"alb2\": back_to_origin_prefix 100.64.0.128/25: overlaps that of load balancer \"alb1\" \
+            "[Conflict.BackToOriginPrefix] load balancer \"alb2\": back_to_origin_prefix 100.64.0.128/25: overlaps that of load balancer \"alb1\" \
           (100.64.0.0/24); answers could go to either; give each load balancer its own prefix"
         ]
     );
@@ -180,12 +167,12 @@ fn refuses_a_back_to_origin_prefix_inside_a_vpc() {
     assert_eq!(
         errors(&edits),
         [
-            "load balancer \"alb1\": back_to_origin_prefix 172.16.1.0/24: overlaps VPC \"vpc1\" (172.16.0.0/12); use a \
+            "[Conflict.BackToOriginPrefix] load balancer \"alb1\": back_to_origin_prefix 172.16.1.0/24: overlaps VPC \"vpc1\" (172.16.0.0/12); use a \
           prefix outside every VPC, such as one of 100.64.0.0/10, or leave it out to use local addresses of the \
           vSwitches",
-            "load balancer \"alb1\", zone chengdu-b: local address 172.16.2.11: not inside the back_to_origin_prefix \
+            "[IllegalParam.Ipv4LocalAddresses] load balancer \"alb1\", zone chengdu-b: local address 172.16.2.11: not inside the back_to_origin_prefix \
           172.16.1.0/24; choose a free address of 172.16.1.0/24",
-            "load balancer \"alb1\", zone chengdu-b: local address 172.16.2.12: not inside the back_to_origin_prefix \
+            "[IllegalParam.Ipv4LocalAddresses] load balancer \"alb1\", zone chengdu-b: local address 172.16.2.12: not inside the back_to_origin_prefix \
           172.16.1.0/24; choose a free address of 172.16.1.0/24"
         ]
     );
@@ -199,9 +186,9 @@ fn gives_every_address_one_use() {
             ("[172.16.1.11, 172.16.1.12]", "[172.16.1.11, 172.16.1.254]")
         ]),
         [
-            "transit router \"tr-chengdu\", next hop \"tr-chengdu-a\": address 172.16.1.254: it is a local address of \
+            "[Conflict.Address] transit router \"tr-chengdu\", next hop \"tr-chengdu-a\": address 172.16.1.254: it is a local address of \
              load balancer \"alb1\" in zone chengdu-a already; give each its own address",
-            "load balancer \"alb1\", zone chengdu-b: address 203.0.113.10: it is the VIP of load balancer \"alb1\" in \
+            "[Conflict.Address] load balancer \"alb1\", zone chengdu-b: address 203.0.113.10: it is the VIP of load balancer \"alb1\" in \
              zone chengdu-a already; give each its own address",
         ]
     );
@@ -212,7 +199,7 @@ fn refuses_a_vip_that_no_host_can_have() {
     assert_eq!(
         errors(&[("vip: 203.0.113.10", "vip: 224.0.0.1")]),
         [
-            "load balancer \"alb1\", zone chengdu-a: vip 224.0.0.1: no address of a host; choose another address"
+            "[IllegalParam.Address] load balancer \"alb1\", zone chengdu-a: vip 224.0.0.1: no address of a host; choose another address"
         ]
     );
 }
@@ -222,7 +209,7 @@ fn refuses_a_vip_that_no_host_can_have() {
 fn refuses_a_vswitch_of_another_zone() {
     assert_eq!(
         errors(&[("vswitch: vsw1, vip", "vswitch: vsw2, vip")])[0],
-        "load balancer \"alb1\", zone chengdu-a: vswitch \"vsw2\": it is in zone chengdu-b, not chengdu-a; \
+        "[Mismatch.ZoneId] load balancer \"alb1\", zone chengdu-a: vswitch \"vsw2\": it is in zone chengdu-b, not chengdu-a; \
          name a vSwitch of this zone"
     );
 }
@@ -240,7 +227,9 @@ fn warns_of_a_single_zone_and_refuses_none() {
     let first = "\n      - {zone: chengdu-a, vswitch: vsw1, vip: 203.0.113.10, local_addresses: [172.16.1.11, 172.16.1.12]}\n";
     assert_eq!(
         errors(&[(second, ""), (first, " []\n")]),
-        ["load balancer \"alb1\": 0 zones: a load balancer is in 1 to 10 zones; change `zone_mappings`"]
+        [
+            "[IllegalParam.ZoneMappings] load balancer \"alb1\": 0 zones: a load balancer is in 1 to 10 zones; change `zone_mappings`"
+        ]
     );
 }
 
@@ -249,24 +238,7 @@ fn refuses_two_listeners_on_one_port() {
     assert_eq!(
         errors(&[("port: 9000", "port: 80")]),
         [
-            "listener \"tcp\": port 80: listener \"http\" has this port of load balancer \"alb1\"; choose another port"
-        ]
-    );
-}
-
-// Holds SG-22
-#[test]
-fn refuses_a_group_of_another_protocol() {
-    assert_eq!(
-        errors(&[
-            ("server_group: web}", "server_group: tcp-web}"),
-            ("port: 9000, server_group: tcp-web", "port: 9000, server_group: web")
-        ]),
-        [
-            "listener \"http\": server group \"tcp-web\": its protocol is TCP; a listener of protocol HTTP needs one of \
-             the same; name a group with `protocol: HTTP`",
-            "listener \"tcp\": server group \"web\": its protocol is HTTP; a listener of protocol TCP needs one of the \
-             same; name a group with `protocol: TCP`",
+            "[ResourceAlreadyExist.Listener] listener \"tcp\": port 80: listener \"http\" has this port of load balancer \"alb1\"; choose another port"
         ]
     );
 }
@@ -274,7 +246,7 @@ fn refuses_a_group_of_another_protocol() {
 #[test]
 fn refuses_a_group_of_another_vpc() {
     let errors = errors(&[("    vpc: vpc1\n    dns_name", "    vpc: vpc2\n    dns_name")]);
-    let expected = "listener \"http\": server group \"web\": it belongs to VPC \"vpc1\", load balancer \"alb1\" to VPC \
+    let expected = "[Mismatch.VpcId] listener \"http\": server group \"web\": it belongs to VPC \"vpc1\", load balancer \"alb1\" to VPC \
                     \"vpc2\"; use a group of the load balancer's VPC; servers elsewhere join it with `remote_ip: true`";
     assert!(errors.iter().any(|line| line == expected), "{errors:#?}");
 }
@@ -287,9 +259,9 @@ fn bounds_ports_and_timeouts_of_a_listener() {
             "port: 0, server_group: web, idle_timeout: 0, request_timeout: 601"
         )]),
         [
-            "listener \"http\": port 0: outside 1 to 65535; write a number from 1 to 65535",
-            "listener \"http\": idle_timeout 0: outside 1 to 600; write a number from 1 to 600",
-            "listener \"http\": request_timeout 601: outside 1 to 600; write a number from 1 to 600",
+            "[IllegalParam.ListenerPort] listener \"http\": port 0: outside 1 to 65535; write a number from 1 to 65535",
+            "[IllegalParam.IdleTimeout] listener \"http\": idle_timeout 0: outside 1 to 600; write a number from 1 to 600",
+            "[IllegalParam.RequestTimeout] listener \"http\": request_timeout 601: outside 1 to 600; write a number from 1 to 600",
         ]
     );
 }
@@ -298,7 +270,9 @@ fn bounds_ports_and_timeouts_of_a_listener() {
 fn refuses_http_settings_on_a_tcp_listener() {
     assert_eq!(
         errors(&[("server_group: tcp-web}", "server_group: tcp-web, x_forwarded_for: true}")]),
-        ["listener \"tcp\": x_forwarded_for: a setting of HTTP listeners only; remove it"]
+        [
+            "[IllegalParam.XForwardedForEnabled] listener \"tcp\": x_forwarded_for: a setting of HTTP listeners only; remove it"
+        ]
     );
 }
 
@@ -306,6 +280,8 @@ fn refuses_http_settings_on_a_tcp_listener() {
 fn refuses_protocols_that_are_not_there_yet() {
     assert_eq!(
         errors(&[("protocol: HTTP, port", "protocol: HTTPS, port")]),
-        ["listener \"http\": protocol HTTPS: HTTPS listeners are not supported yet; write HTTP or TCP"]
+        [
+            "[IllegalParam.ListenerProtocol] listener \"http\": protocol HTTPS: HTTPS listeners are not supported yet; write HTTP or TCP"
+        ]
     );
 }

@@ -1,5 +1,6 @@
 //! The lab by itself, without a balancer: what stands, what breaks on purpose, what remains.
 
+mod network;
 mod program;
 mod web;
 
@@ -50,8 +51,13 @@ fn namespaces_of(id: &str) -> Vec<String> {
 
 /// What tr1's tunnel brings to the balancer's `outer` address when ECS02 sends to `local`: VNI and inner bytes.
 fn tunnelled(lab: &Lab, outer: Ipv4Addr, local: Ipv4Addr) -> (u32, Vec<u8>) {
+    tunnelled_at(lab, LB, outer, local)
+}
+
+/// As [`tunnelled`], with the balancer on `host`.
+fn tunnelled_at(lab: &Lab, host: &str, outer: Ipv4Addr, local: Ipv4Addr) -> (u32, Vec<u8>) {
     let socket =
-        lab.within(LB, || UdpSocket::bind((outer, 4789))).expect("enter lb").expect("bind VXLAN's port");
+        lab.within(host, || UdpSocket::bind((outer, 4789))).expect("enter it").expect("bind VXLAN's port");
     socket.set_read_timeout(Some(PATIENCE)).expect("set a time limit");
     let send = || UdpSocket::bind("0.0.0.0:0")?.send_to(b"hello", (local, 9));
     lab.within(ECS02, send).expect("enter ecs02").expect("send");
@@ -114,20 +120,22 @@ fn clients_resolve_the_domain_to_the_vips() {
     let shop = Domain {
         alias: "shop.example.test".into(),
         name: "alb2.causeway.test".into(),
-        addresses: vec![Ipv4Addr::new(203, 0, 113, 12)],
+        addresses: vec![Ipv4Addr::new(203, 0, 113, 12).into()],
     };
     let lab =
-        Lab::up(LabOptions { domains: vec![Domain::tutorial(), shop], ..small("labdns") }).expect("lab up");
-    let lookup = |name| {
-        let text = lab.run(CLIENT, &["getent", "ahostsv4", name]).expect("the name resolves");
+        Lab::up(LabOptions { domains: vec![Domain::dual_stack(), shop], ipv6: true, ..small("labdns") })
+            .expect("lab up");
+    let lookup = |database, name| {
+        let text = lab.run(CLIENT, &["getent", database, name]).expect("the name resolves");
         let mut addresses: Vec<_> =
             text.lines().filter_map(|line| line.split(' ').next()).map(str::to_owned).collect();
         addresses.sort();
         addresses.dedup();
         addresses
     };
-    assert_eq!(lookup("www.example.test"), ["203.0.113.10", "203.0.113.11"]);
-    assert_eq!(lookup("shop.example.test"), ["203.0.113.12"]);
+    assert_eq!(lookup("ahostsv4", "www.example.test"), ["203.0.113.10", "203.0.113.11"]);
+    assert_eq!(lookup("ahostsv6", "www.example.test"), ["2001:db8:113::10", "2001:db8:113::11"]);
+    assert_eq!(lookup("ahostsv4", "shop.example.test"), ["203.0.113.12"]);
 }
 
 #[test]

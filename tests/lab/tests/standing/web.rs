@@ -1,7 +1,11 @@
 //! Web servers that can be made to misbehave, asked by curl from the balancer's host.
 
-use crate::small;
-use causeway_lab::{Behaviour, ECS01, LB, Lab, LabOptions, index_page, requirement, web_servers};
+use crate::{PATIENCE, small};
+use causeway_lab::{
+    Balancers, Behaviour, ECS01, ExtraServer, Fault, LB, Lab, LabOptions, crowd_address, index_page,
+    requirement, web_servers,
+};
+use std::net::{SocketAddr, TcpStream};
 use std::process::Output;
 use std::time::{Duration, Instant};
 
@@ -178,5 +182,38 @@ fn a_web_server_has_delays_cookies_and_an_echo_for_tests() {
         r#""body_bytes":5}"#,
     ] {
         assert!(echo.contains(part), "{part} is not in {echo}");
+    }
+}
+
+#[test]
+fn a_crowd_answers_at_each_of_a_thousand_addresses_and_refuses_at_some() {
+    if !requirement::root("a_crowd_answers_at_each_of_a_thousand_addresses_and_refuses_at_some") {
+        return;
+    }
+    let options = LabOptions { extra_servers: vec![ExtraServer::crowd()], ..small("labcrowd") };
+    for balancers in [Balancers::OneHost, Balancers::HostPerZone] {
+        let lab = Lab::up(LabOptions { balancers, ..options.clone() }).expect("lab up");
+        for host in lab.balancers() {
+            let connect = |number: u16| {
+                let to = SocketAddr::from((crowd_address(number), 80));
+                TcpStream::connect_timeout(&to, PATIENCE).map(|stream| stream.peer_addr())
+            };
+            let all = || (0..1000).filter(|number| connect(*number).is_err()).count();
+            assert_eq!(lab.within(host, all).expect("enter the host"), 0, "of {host}'s");
+            let page = curl(&lab, host, &["http://172.16.67.232/"]);
+            assert_eq!(page, Ok("Hello World! This is 172.16.67.232 in Chengdu.".into()));
+        }
+        let refuse = |numbers: &[u16]| {
+            let fault = Fault::CrowdRefuses(numbers.iter().copied().map(crowd_address).collect());
+            lab.inject(&fault).expect("inject");
+            fault
+        };
+        let url = |number| format!("http://{}/", crowd_address(number));
+        refuse(&[0]);
+        let fault = refuse(&[1, 2]);
+        assert!(get(&lab, &url(0)).is_ok() && get(&lab, &url(3)).is_ok());
+        assert_eq!(get(&lab, &url(2)), Err(CONNECTION_REFUSED));
+        lab.mend(&fault).expect("mend");
+        assert!(get(&lab, &url(2)).is_ok());
     }
 }
