@@ -4,5 +4,7 @@ mod balancing;
 mod drains;
 mod errors;
 mod harness;
+mod scheduling;
 mod snapshots;
+mod sticky;
 mod streaming;
