@@ -27,10 +27,10 @@ fn forwarder(servers: &[(&str, u32)]) -> Option<Forwarder> {
 /// Index of the server that the Maglev table in force gives to a client.
 fn table_entry(forwarder: &Forwarder, client: SocketAddrV4) -> u32 {
     let state = forwarder.datapath.state();
-    let table = &state.tables[&state.live().vip[&forwarder.vip(9000)].table];
+    let table = forwarder.datapath.table(state.live().vip[&forwarder.vip(9000)].table).expect("read a table");
     let (address, port) = (Be32::from(*client.ip()), Be16::new(client.port()));
     let hash = hash::flow_hash(FLOW_HASH_KEY, address, VIP.into(), port, Be16::new(9000), 6);
-    u32::from(table[hash::slot(hash, MAGLEV_ENTRIES) as usize].server)
+    u32::from(table[hash::slot(hash, MAGLEV_ENTRIES) as usize])
 }
 
 #[test]
@@ -153,10 +153,10 @@ fn never_repairs_a_wrong_checksum() {
 fn the_table_follows_the_weights_within_two_slots() {
     let Some(forwarder) = forwarder(&SERVERS) else { return };
     let state = forwarder.datapath.state();
-    let table = &state.tables[&state.live().vip[&forwarder.vip(9000)].table];
+    let table = forwarder.datapath.table(state.live().vip[&forwarder.vip(9000)].table).expect("read a table");
     for (address, weight) in SERVERS {
         let index = forwarder.server(address);
-        let slots = table.iter().filter(|entry| u32::from(entry.server) == index).count() as f64;
+        let slots = table.iter().filter(|entry| u32::from(**entry) == index).count() as f64;
         let share = f64::from(weight) / 160.0 * f64::from(MAGLEV_ENTRIES);
         assert!((slots - share).abs() < 2.0, "{address}: {slots} slots, its share is {share}");
     }
@@ -189,7 +189,7 @@ fn spreads_flows_by_weight() {
         .sum();
     // 2 degrees of freedom: p = 0.001 lies at 13.82.
     assert!(statistic < 13.82, "chi-square {statistic}: {counts:?}");
-    let flows = forwarder.datapath.flows(tests::forwarder::now_secs()).by_server;
+    let flows = forwarder.datapath.flows(tests::forwarder::now_secs()).expect("count flows").by_server;
     assert_eq!(flows.values().sum::<u64>(), u64::from(FLOWS));
 }
 
@@ -337,7 +337,7 @@ fn copies_of_a_syn_on_two_cpus_make_one_flow() {
     let nats: std::collections::BTreeSet<SocketAddrV4> =
         connections.iter().map(|connection| connection.nat).collect();
     assert_eq!(nats.len(), CLIENTS as usize);
-    let flows = forwarder.datapath.flows(tests::forwarder::now_secs()).by_server;
+    let flows = forwarder.datapath.flows(tests::forwarder::now_secs()).expect("count flows").by_server;
     assert_eq!(flows.values().sum::<u64>(), u64::from(CLIENTS));
     let counters = forwarder.datapath.counters().expect("read counters");
     assert_eq!(counters.vips[&forwarder.vip(9000)].flows, u64::from(CLIENTS));

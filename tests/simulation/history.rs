@@ -1,7 +1,8 @@
 //! What can happen to a group, as data: drawn at random, written for people, applied to any state (a step that finds
 //! nothing to act on does nothing, so that a history can be cut shorter and still be run).
 
-use crate::reference::{Address, Checks, Nanos, Reference, SECOND, Settings};
+use crate::picks::CLIENTS;
+use crate::reference::{Address, Checks, Nanos, Reference, SECOND, Scheduler, Settings};
 use std::fmt;
 use tests::random::Random;
 
@@ -17,17 +18,19 @@ pub enum Step {
     Configure(Vec<Change>),
     /// A probe ends: passed, or failed with a number that tells the failure from others.
     Probe { address: Address, result: Result<(), u32> },
-    /// Requests arrive, and stay in flight.
-    Requests(u8),
+    /// Requests of a client arrive, and stay in flight.
+    Requests { count: u8, client: u8 },
     /// The n-th request in flight ends (modulo how many there are).
     Finish(u32),
     /// All requests in flight to the server end.
     FinishAll(Address),
-    /// What is in flight is counted; the counts are on their way.
-    Count,
+    /// What is in flight is counted, for each drain apart or for the server as a whole; the counts are on their way.
+    Count { apart: bool },
     /// The oldest counts on their way arrive.
     Deliver,
-    /// Whole cycles of picks, to see how they are shared.
+    /// Something else changes, and workers get a new snapshot with the same group.
+    Publish,
+    /// Picks over whole cycles, to see how they are shared.
     Share,
 }
 
@@ -51,7 +54,10 @@ pub enum Change {
     Leave(Address),
     Weight(Address, u32),
     Checks(Option<Checks>),
+    /// Without effect unless the scheduler is Wrr: the configuration refuses it.
     SlowStart(Option<Nanos>),
+    /// With another scheduler than Wrr slow start is off.
+    Scheduler(Scheduler),
     Drain(Option<Nanos>),
     /// The servers are written in another order.
     Reverse,
@@ -72,7 +78,13 @@ impl Change {
                 }
             }
             Change::Checks(checks) => settings.checks = checks,
-            Change::SlowStart(duration) => settings.slow_start = duration,
+            Change::SlowStart(duration) => {
+                settings.slow_start = duration.filter(|_| settings.scheduler == Scheduler::Wrr);
+            }
+            Change::Scheduler(scheduler) => {
+                settings.scheduler = scheduler;
+                settings.slow_start = settings.slow_start.filter(|_| scheduler == Scheduler::Wrr);
+            }
             Change::Drain(timeout) => settings.drain = timeout,
             Change::Reverse => servers.reverse(),
         }
@@ -83,9 +95,11 @@ impl Change {
 pub struct Generator {
     random: Random,
     /// How often each kind of step is drawn.
-    frequencies: [usize; 9],
+    frequencies: [usize; 10],
     /// Of 8 probes, how many pass; changes over time, so that servers go up and down together.
     passes_of_8: usize,
+    /// Schedulers it switches between.
+    schedulers: &'static [Scheduler],
     /// Thresholds up to this.
     threshold_max: u8,
     failures: u32,
@@ -94,23 +108,37 @@ pub struct Generator {
 impl Generator {
     pub fn new(seed: u64) -> Generator {
         let mut random = Random::new(seed);
-        let mut frequencies: [usize; 9] = [6, 3, 12, 3, 3, 1, 3, 3, 1];
+        let mut frequencies: [usize; 10] = [6, 3, 12, 4, 4, 1, 3, 3, 2, 1];
         for frequency in &mut frequencies {
             *frequency = (*frequency * *random.pick(&[1, 2, 4])).div_ceil(2);
         }
         let threshold_max = *random.pick(&[2, 2, 3, 10]);
-        Generator { random, frequencies, passes_of_8: 4, threshold_max, failures: 0 }
+        // Slow start is Wrr's alone, so that many histories never leave it.
+        use Scheduler::{Sch, Wlc, Wrr};
+        let schedulers: &[Scheduler] = match random.below(8) {
+            0 => &[Wlc],
+            1 => &[Sch],
+            2 | 3 => &[Wrr, Wlc, Sch],
+            _ => &[Wrr],
+        };
+        Generator { random, frequencies, passes_of_8: 4, schedulers, threshold_max, failures: 0 }
     }
 
     /// The configuration a history begins with.
     pub fn settings(&mut self) -> Settings {
-        let mut settings = Settings { servers: Vec::new(), checks: None, slow_start: None, drain: None };
+        let mut settings = Settings {
+            servers: Vec::new(),
+            scheduler: self.scheduler(),
+            checks: None,
+            slow_start: None,
+            drain: None,
+        };
         for _ in 0..self.random.below(6) {
             let change = self.join();
             change.apply(&mut settings);
         }
         settings.checks = self.checks();
-        settings.slow_start = self.slow_start();
+        Change::SlowStart(self.slow_start()).apply(&mut settings);
         settings.drain = self.drain();
         settings
     }
@@ -128,11 +156,15 @@ impl Generator {
             0 => self.wait(group),
             1 => Step::Configure((0..=self.random.below(3)).map(|_| self.change(group)).collect()),
             2 => self.probe(group),
-            3 => Step::Requests(1 + self.random.below(4) as u8),
+            3 => Step::Requests {
+                count: 1 + self.random.below(4) as u8,
+                client: self.random.below(CLIENTS.into()) as u8,
+            },
             4 => Step::Finish(self.random.bits() as u32),
             5 => Step::FinishAll(self.address(group)),
-            6 => Step::Count,
+            6 => Step::Count { apart: self.random.below(2) == 0 },
             7 => Step::Deliver,
+            8 => Step::Publish,
             _ => Step::Share,
         }
     }
@@ -177,13 +209,14 @@ impl Generator {
 
     fn change(&mut self, group: &Reference) -> Change {
         let servers = group.members.len();
-        match self.random.below(22) {
+        match self.random.below(24) {
             0..6 if servers < 6 => self.join(),
             0..9 => Change::Leave(self.address(group)),
             9..15 => Change::Weight(self.address(group), self.weight()),
             15 | 16 => Change::Checks(self.checks()),
             17 | 18 => Change::SlowStart(self.slow_start()),
             19 | 20 => Change::Drain(self.drain()),
+            21 | 22 => Change::Scheduler(self.scheduler()),
             _ => Change::Reverse,
         }
     }
@@ -226,6 +259,10 @@ impl Generator {
         (self.random.below(4) > 0).then_some(duration * SECOND)
     }
 
+    fn scheduler(&mut self) -> Scheduler {
+        *self.random.pick(self.schedulers)
+    }
+
     fn drain(&mut self) -> Option<Nanos> {
         let timeout = match self.random.below(4) {
             0 => 0,
@@ -259,11 +296,13 @@ impl fmt::Display for Step {
             Step::Probe { address, result: Err(number) } => {
                 write!(f, "probe of server {address} fails (failure {number})")
             }
-            Step::Requests(count) => write!(f, "{count} requests arrive"),
+            Step::Requests { count, client } => write!(f, "{count} requests of client {client} arrive"),
             Step::Finish(number) => write!(f, "a request ends ({number} modulo those in flight)"),
             Step::FinishAll(address) => write!(f, "all requests to server {address} end"),
-            Step::Count => write!(f, "what is in flight is counted"),
+            Step::Count { apart: true } => write!(f, "what is in flight is counted for each drain"),
+            Step::Count { apart: false } => write!(f, "what is in flight is counted for each server"),
             Step::Deliver => write!(f, "the oldest counts on their way arrive"),
+            Step::Publish => write!(f, "workers get a new snapshot with the same group"),
             Step::Share => write!(f, "picks are counted over whole cycles"),
         }
     }
@@ -284,6 +323,7 @@ impl fmt::Display for Change {
             }
             Change::Checks(None) => write!(f, "checks off"),
             Change::SlowStart(duration) => write!(f, "slow start {}", seconds(duration)),
+            Change::Scheduler(scheduler) => write!(f, "scheduler {scheduler:?}"),
             Change::Drain(timeout) => write!(f, "drain {}", seconds(timeout)),
             Change::Reverse => write!(f, "servers in reverse order"),
         }
@@ -292,8 +332,12 @@ impl fmt::Display for Change {
 
 impl fmt::Display for Settings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let settings =
-            [Change::Checks(self.checks), Change::SlowStart(self.slow_start), Change::Drain(self.drain)];
+        let settings = [
+            Change::Scheduler(self.scheduler),
+            Change::Checks(self.checks),
+            Change::SlowStart(self.slow_start),
+            Change::Drain(self.drain),
+        ];
         let servers = self.servers.iter().map(|(address, weight)| Change::Join(*address, *weight));
         let all: Vec<String> = settings.into_iter().chain(servers).map(|change| change.to_string()).collect();
         write!(f, "{}", all.join("; "))

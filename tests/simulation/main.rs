@@ -32,7 +32,7 @@ const STEPS: usize = 3_000;
 /// Steps in all from which on a run must have seen everything that can happen.
 const STEPS_THAT_SHOW_ALL: u64 = 300_000;
 
-// Holds SG-81, SG-82, SG-90..SG-94
+// Holds SG-81..SG-84, SG-87, SG-90..SG-94
 // Holds SG-130, SG-133..SG-141
 // Holds SG-151, SG-153..SG-156, SG-158, SG-159, SG-161
 // Holds SG-186, SG-187, SG-190, SG-192, SG-195
@@ -45,7 +45,7 @@ fn groups_do_what_the_requirements_say_whatever_happens() {
         None => 0..setting("SIMULATION_SEEDS").unwrap_or(SEEDS),
     };
     let next = AtomicU64::new(seeds.start);
-    let outcome: Mutex<(Seen, Option<Failure>)> = Mutex::default();
+    let outcome: Mutex<(Seen, Option<Box<Failure>>)> = Mutex::default();
     std::thread::scope(|scope| {
         for _ in 0..std::thread::available_parallelism().map_or(1, usize::from) {
             scope.spawn(|| {
@@ -88,20 +88,20 @@ fn setting(name: &str) -> Option<u64> {
 }
 
 /// Runs one history; the error holds it up to the first step at which something differs.
-fn history(seed: u64, steps: usize, seen: &mut Seen) -> Result<(), Failure> {
+fn history(seed: u64, steps: usize, seen: &mut Seen) -> Result<(), Box<Failure>> {
     let mut generator = Generator::new(seed);
     let settings = generator.settings();
     let mut taken = Vec::new();
     let mut run = match report::catch(|| Run::new(&settings)) {
         Ok(run) => run,
-        Err(difference) => return Err(Failure { seed, settings, steps: taken, difference }),
+        Err(difference) => return Err(Box::new(Failure { seed, settings, steps: taken, difference })),
     };
     for _ in 0..steps {
         let step = generator.step(run.reference());
         taken.push(step);
         let step = taken.last().expect("just pushed");
         if let Err(difference) = report::catch(|| run.step(step)) {
-            return Err(Failure { seed, settings, steps: taken, difference });
+            return Err(Box::new(Failure { seed, settings, steps: taken, difference }));
         }
     }
     let mut sights = run.sights.clone();
@@ -158,7 +158,9 @@ impl Seen {
             assert!(self.arrows.contains(&arrow), "no history took {arrow:?}");
         }
         for what in [
-            "request",
+            "request by Wrr",
+            "request by Wlc",
+            "request by Sch",
             "request by fail-open",
             "request without a server",
             "request to a ramping server",

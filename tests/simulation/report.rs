@@ -1,7 +1,7 @@
 //! A failing history for people: its end, the shortest part of it that still fails, and how to run it again.
 
 use crate::history::{Seconds, Step};
-use crate::reference::Settings;
+use crate::reference::{Scheduler, Settings};
 use crate::run::{Difference, Run, picture};
 use std::fmt::Write;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -61,7 +61,8 @@ impl Failure {
             settings.servers.remove(place);
             best.improve(settings, best.steps.clone());
         }
-        let without: [fn(&mut Settings); 3] = [
+        let without: [fn(&mut Settings); 4] = [
+            |settings| settings.scheduler = Scheduler::Wrr,
             |settings| settings.checks = None,
             |settings| settings.slow_start = None,
             |settings| settings.drain = None,

@@ -1,8 +1,8 @@
 //! One history, taken step by step by the reference and by the product, which are compared after each.
 
 use crate::history::{Change, Seconds, Step, Ticks};
-use crate::picks::{self, Tally};
-use crate::reference::{Address, End, Happening, Nanos, Reference, Settings, Stay, Word};
+use crate::picks::{self, Homes, Tally, same};
+use crate::reference::{Address, Drain, End, Happening, Nanos, Reference, Scheduler, Settings, Stay, Word};
 use crate::subject::{Seen, Subject, Told};
 use controller::health::MemberId;
 use std::collections::{BTreeMap, VecDeque};
@@ -50,6 +50,27 @@ struct Request {
     began: Nanos,
 }
 
+/// Counts on their way.
+#[derive(Clone, Debug)]
+struct Counts {
+    at: Nanos,
+    /// For each drain, requests begun before it; otherwise all.
+    apart: bool,
+    /// Servers to tell of, by stay.
+    servers: Vec<(MemberId, Address)>,
+    /// What was in flight.
+    requests: Vec<Request>,
+}
+
+impl Counts {
+    /// What is told of a drain of a server.
+    fn open(&self, address: Address, drain: &Drain) -> u64 {
+        let is_counted =
+            |request: &&Request| request.address == address && (!self.apart || request.began < drain.began);
+        self.requests.iter().filter(is_counted).count() as u64
+    }
+}
+
 /// What a run saw, so that its success is not said of nothing.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Sights(pub BTreeMap<String, u64>);
@@ -71,9 +92,9 @@ pub struct Run {
     /// The product's name of each stay.
     ids: BTreeMap<MemberId, u32>,
     requests: Vec<Request>,
-    /// When counted, and which stays had nothing in flight.
-    counts: VecDeque<(Nanos, Vec<MemberId>)>,
+    counts: VecDeque<Counts>,
     tally: Tally,
+    homes: Homes,
     /// Time has passed without a tick: the product does not know yet.
     is_overdue: bool,
     told: Vec<Told>,
@@ -94,12 +115,14 @@ impl Run {
             requests: Vec::new(),
             counts: VecDeque::new(),
             tally: Tally::default(),
+            homes: Homes::default(),
             is_overdue: false,
             told,
             before: Vec::new(),
             sights: Sights::default(),
         };
         run.compare()?;
+        run.publish(true)?;
         Ok(run)
     }
 
@@ -127,9 +150,9 @@ impl Run {
                 self.told.extend(told);
                 self.is_overdue = false;
             }
-            Step::Requests(count) => {
+            Step::Requests { count, client } => {
                 for _ in 0..*count {
-                    self.request()?;
+                    self.request(*client)?;
                 }
             }
             Step::Finish(number) if !self.requests.is_empty() => {
@@ -138,13 +161,14 @@ impl Run {
             }
             Step::Finish(_) => {}
             Step::FinishAll(address) => self.requests.retain(|request| request.address != *address),
-            Step::Count => self.count(),
+            Step::Count { apart } => self.count(*apart),
             Step::Deliver => self.deliver()?,
-            Step::Share => picks::share(&self.reference, &self.subject.snapshot.servers)?,
+            Step::Publish => {}
+            Step::Share => picks::share(&self.reference, &self.subject.snapshot, &self.subject.worker)?,
         }
         if !self.is_overdue {
-            self.subject.publish();
             self.compare()?;
+            self.publish(*step == Step::Publish)?;
         }
         Ok(())
     }
@@ -160,7 +184,7 @@ impl Run {
             )
         })?;
         for (at, told) in &told {
-            if let Told::DrainEnded(_, drain, End::Deadline) = told
+            if let Told::DrainEnded(_, drain, End::Deadline, _) = told
                 && *at != drain.deadline
                 && ticks == Ticks::AtDeadlines
                 && !self.is_overdue
@@ -179,21 +203,52 @@ impl Run {
         Ok(())
     }
 
+    /// Tells the workers what there is to tell.
+    fn publish(&mut self, anyway: bool) -> Result<(), Difference> {
+        if !self.subject.publish(anyway) {
+            return Ok(());
+        }
+        let scheduler = self.subject.worker.scheduler();
+        same("scheduler, as workers are told", &self.settings.scheduler, &scheduler, "SG-80")?;
+        let rule = "SG-93, SG-94: exactly while there are servers with weight and none is usable";
+        let told = self.subject.snapshot.fail_open;
+        same("fail-open, as workers are told", &self.reference.fail_open, &told, rule)?;
+        match scheduler {
+            Scheduler::Wrr => self.homes = Homes::default(),
+            Scheduler::Wlc => (self.homes, self.tally) = Default::default(),
+            Scheduler::Sch => {
+                self.tally = Tally::default();
+                self.homes.take_in(&self.subject.snapshot.servers)?;
+            }
+        }
+        Ok(())
+    }
+
     /// A request arrives, and goes where a worker sends it.
-    fn request(&mut self) -> Result<(), Difference> {
-        let address = self.subject.pick();
+    fn request(&mut self, client: u8) -> Result<(), Difference> {
+        let requests = &self.requests;
+        let active = |address| requests.iter().filter(|request| request.address == address).count() as u32;
+        let address = self.subject.pick(client, active);
         picks::may_be_picked(&self.reference, address)?;
         let Some(address) = address else {
             self.sights.see("request without a server");
             return Ok(());
         };
-        self.tally.picked(&self.reference, &self.subject.snapshot.servers, address)?;
+        match self.settings.scheduler {
+            Scheduler::Wrr => {
+                self.tally.picked(&self.reference, &self.subject.snapshot.servers, address)?;
+            }
+            Scheduler::Wlc => picks::has_least(&self.reference, address, active)?,
+            Scheduler::Sch => self.homes.picked(client, address)?,
+        }
         let stay = self.reference.members.iter().find(|stay| stay.address == address);
         let stay = stay.expect("only members may be picked");
-        self.sights.see(match (self.reference.fail_open, stay.ramp) {
-            (true, _) => "request by fail-open",
-            (false, Some(_)) => "request to a ramping server",
-            (false, None) => "request",
+        self.sights.see(match (self.reference.fail_open, stay.ramp, self.settings.scheduler) {
+            (true, ..) => "request by fail-open",
+            (false, Some(_), _) => "request to a ramping server",
+            (false, None, Scheduler::Wrr) => "request by Wrr",
+            (false, None, Scheduler::Wlc) => "request by Wlc",
+            (false, None, Scheduler::Sch) => "request by Sch",
         });
         let stay = stay.number;
         if self.requests.len() < IN_FLIGHT_MAX {
@@ -203,20 +258,20 @@ impl Run {
     }
 
     /// As the control loop counts: by address, for all stays together.
-    fn count(&mut self) {
-        if self.counts.len() == COUNTS_MAX {
-            return;
+    fn count(&mut self, apart: bool) {
+        if self.counts.len() < COUNTS_MAX {
+            let servers = self.subject.servers().map(|server| (server.id, server.address)).collect();
+            let requests = self.requests.clone();
+            self.counts.push_back(Counts { at: self.reference.now, apart, servers, requests });
         }
-        let is_idle = |server: &Seen| !self.requests.iter().any(|request| request.address == server.address);
-        let idle = self.subject.servers().filter(is_idle).map(|server| server.id).collect();
-        self.counts.push_back((self.reference.now, idle));
     }
 
     fn deliver(&mut self) -> Result<(), Difference> {
-        let Some((counted_at, idle)) = self.counts.pop_front() else { return Ok(()) };
-        for id in idle {
-            self.reference.idle(self.number(id), counted_at);
-            let told = self.subject.idle(id, counted_at, self.reference.now);
+        let Some(counts) = self.counts.pop_front() else { return Ok(()) };
+        for (id, address) in &counts.servers {
+            let open = |drain: &Drain| counts.open(*address, drain);
+            self.reference.counted(self.number(*id), open, counts.at);
+            let told = self.subject.counted(*id, open, counts.at, self.reference.now);
             self.is_noticed(&told)?;
             self.told.extend(told);
             self.is_overdue = false;
@@ -273,26 +328,11 @@ impl Run {
                 return Err(Difference::new("identity", expected, format!("{:?}", seen.id), "SG-158"));
             }
         }
-        let fail_open = self.reference.fail_open;
-        for (what, found) in [
-            ("fail-open", self.subject.is_fail_open()),
-            ("fail-open, as workers are told", self.subject.is_told_fail_open()),
-        ] {
-            if found != fail_open {
-                let rule = "SG-93, SG-94: exactly while there are servers with weight and none is usable";
-                return Err(Difference::new(what, fail_open.to_string(), found.to_string(), rule));
-            }
-        }
-        let (expected, found) = (self.reference.probed(), self.subject.probed().collect::<Vec<_>>());
-        if expected != found {
-            let rule = "SG-91: not weight 0; SG-190: not while checks are off";
-            return Err(Difference::new(
-                "servers to probe",
-                format!("{expected:?}"),
-                format!("{found:?}"),
-                rule,
-            ));
-        }
+        let rule = "SG-93, SG-94: exactly while there are servers with weight and none is usable";
+        same("fail-open", &self.reference.fail_open, &self.subject.is_fail_open(), rule)?;
+        let rule = "SG-91: not weight 0; SG-190: not while checks are off";
+        let probed: Vec<Address> = self.subject.probed().collect();
+        same("servers to probe", &self.reference.probed(), &probed, rule)?;
         self.compare_happenings()?;
         self.before = seen;
         Ok(())
@@ -322,7 +362,7 @@ impl Run {
 
     /// What the end of a drain means for what is in flight.
     fn take_in(&mut self, happening: Happening) -> Result<(), Difference> {
-        let Happening::DrainEnded(number, drain, how) = happening else {
+        let Happening::DrainEnded(number, drain, how, _) = happening else {
             self.sights.see(match happening {
                 Happening::FailOpen(true) => "fail-open begins",
                 Happening::FailOpen(false) => "fail-open ends",
@@ -335,8 +375,8 @@ impl Run {
         match how {
             End::Idle => {
                 self.sights.see("drain ends idle");
-                if in_flight > 0 {
-                    let found = format!("{in_flight} requests begun before it still run");
+                if let Some(request) = self.requests.iter().find(|request| concerned(request)) {
+                    let found = format!("a request begun at {} s still runs", Seconds(request.began));
                     let rule = "SG-155, SG-156: a drain ends early only when nothing is in flight";
                     return Err(Difference::new("drain that ended idle", "nothing in flight", found, rule));
                 }
@@ -370,18 +410,6 @@ fn compare_server(group: &Reference, stay: &Stay, seen: &Seen) -> Result<(), Dif
     same("failure", &failure, &seen.failure, "SG-193: the latest failure")?;
     same("status since", &stay.since, &seen.since, "SG-192: since the status changed")?;
     same("L4 weight", &table_weight, &u128::from(seen.table_weight), "SG-133, in 8 steps; SG-90; SG-92")
-}
-
-fn same<T: PartialEq + fmt::Debug>(
-    what: &str,
-    expected: &T,
-    found: &T,
-    rule: &str,
-) -> Result<(), Difference> {
-    if expected == found {
-        return Ok(());
-    }
-    Err(Difference::new(what, format!("{expected:?}"), format!("{found:?}"), rule))
 }
 
 /// Where the reference stands, in a line: each server with its weight, its status and `+` receives, `^` ramps, `d` a

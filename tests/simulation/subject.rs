@@ -1,19 +1,22 @@
 //! The product under test, driven as its control loop drives it: events into `GroupHealth`, standings through the plan
-//! into a snapshot, and a scheduler that picks from the snapshot. The only file here that knows the product's types.
+//! into a snapshot, and a worker that picks from the snapshot.
 
 use crate::history::Ticks;
-use crate::reference::{Address, Cause, Checks, Drain, End, Happening, Nanos, SECOND, Settings, Word};
-use controller::balance::round_robin::RoundRobin;
+use crate::picks::Worker;
+use crate::reference::{
+    Address, Cause, Checks, Drain, End, Happening, Nanos, SECOND, Scheduler, Settings, Tally, Word,
+};
 use controller::health::{
     self, DrainCause, DrainEnd, Failure, FailureReason, GroupHealth, GroupNotice, MemberId, Moment, Notice,
     Outcome, Standing, Status,
 };
 use controller::model::{
-    ConnectionDrain, HealthCheck, HealthCheckProtocol, ListenerProtocol, Server, ServerAddress, ServerGroup,
-    ServerGroupName, SlowStart, Weight,
+    self, ConnectionDrain, HashFactor, HealthCheck, HealthCheckProtocol, ListenerProtocol, Server,
+    ServerAddress, ServerGroup, ServerGroupName, SlowStart, Weight,
 };
 use controller::plan::{self, Ids};
 use controller::snapshot::{GroupSnapshot, ServerSnapshot};
+use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 use tests::scenario::Scenario;
@@ -33,8 +36,7 @@ pub struct Subject {
     now: Nanos,
     /// What L7 workers were told last.
     pub snapshot: GroupSnapshot,
-    /// The position of a worker in its cycle.
-    pub cycle: RoundRobin,
+    pub worker: Worker,
 }
 
 /// Where a server stands, in the reference's words.
@@ -59,7 +61,7 @@ pub struct Seen {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Told {
     DrainBegan(MemberId, Drain),
-    DrainEnded(MemberId, Drain, End),
+    DrainEnded(MemberId, Drain, End, Option<Tally>),
     FailOpen(bool),
     /// Anything else: the control loop only asks whether there is anything.
     Other,
@@ -70,7 +72,7 @@ impl Told {
     pub fn happening(self, number: impl Fn(MemberId) -> u32) -> Option<Happening> {
         Some(match self {
             Told::DrainBegan(id, drain) => Happening::DrainBegan(number(id), drain),
-            Told::DrainEnded(id, drain, how) => Happening::DrainEnded(number(id), drain, how),
+            Told::DrainEnded(id, drain, how, tally) => Happening::DrainEnded(number(id), drain, how, tally),
             Told::FailOpen(begins) => Happening::FailOpen(begins),
             Told::Other => return None,
         })
@@ -84,11 +86,11 @@ impl Subject {
         let name = ServerGroupName::new(GROUP);
         let group = scenario.resources.server_groups.get_mut(&name).expect("just added");
         configure(group, settings);
-        let (health, notices) = GroupHealth::new(group, moment(0));
+        let (health, notices) = GroupHealth::new(group, &BTreeSet::new(), moment(0));
         let snapshot = GroupSnapshot::new(GROUP, Vec::new());
-        let cycle = RoundRobin::new(&[]);
-        let mut subject = Subject { scenario, ids: Ids::default(), health, now: 0, snapshot, cycle };
-        subject.publish();
+        let worker = Worker::new(&snapshot, None);
+        let mut subject = Subject { scenario, ids: Ids::default(), health, now: 0, snapshot, worker };
+        subject.publish(false);
         (subject, told(notices))
     }
 
@@ -98,7 +100,7 @@ impl Subject {
         let name = ServerGroupName::new(GROUP);
         let group = self.scenario.resources.server_groups.get_mut(&name).expect("added at the start");
         configure(group, settings);
-        told(self.health.update(group, moment(now)))
+        told(self.health.update(group, &BTreeSet::new(), moment(now)))
     }
 
     /// The end of a probe.
@@ -111,10 +113,17 @@ impl Subject {
         told(self.health.probed(server_address(address), outcome, moment(now)))
     }
 
-    /// Nothing was in flight at `counted_at`.
-    pub fn idle(&mut self, id: MemberId, counted_at: Nanos, now: Nanos) -> Vec<Told> {
+    /// What was in flight at `counted_at`: `open` tells of each drain how many requests begun before it.
+    pub fn counted(
+        &mut self,
+        id: MemberId,
+        open: impl Fn(&Drain) -> u64,
+        counted_at: Nanos,
+        now: Nanos,
+    ) -> Vec<Told> {
         self.now = now;
-        told(self.health.idle(id, moment(counted_at), moment(now)))
+        let open = |of: &health::Drain| open(&drain(of));
+        told(self.health.counted(id, open, moment(counted_at), moment(now)))
     }
 
     /// Lets time pass, ticking as asked. What ended at which tick is in the result, with the tick's moment. An error
@@ -180,33 +189,31 @@ impl Subject {
         self.health.is_fail_open()
     }
 
-    /// The same as workers are told.
-    pub fn is_told_fail_open(&self) -> bool {
-        self.snapshot.fail_open
-    }
-
     /// Servers that are to be probed.
     pub fn probed(&self) -> impl Iterator<Item = Address> + '_ {
         self.health.probed_servers().map(|server| last_byte(server.ip))
     }
 
-    /// Tells the workers what there is to tell.
-    pub fn publish(&mut self) {
+    /// Tells the workers what there is to tell; `anyway`: also if nothing of this group has changed. Whether it did.
+    pub fn publish(&mut self, anyway: bool) -> bool {
         let name = ServerGroupName::new(GROUP);
         self.scenario.standings.insert(name, self.health.standings().collect());
         let Scenario { node, resources, standings, .. } = &self.scenario;
-        let snapshot = plan::snapshot(node, resources, standings, &mut self.ids);
+        let snapshot = plan::snapshot(node, resources, standings, &BTreeSet::new(), &mut self.ids);
         let group = snapshot.groups.into_iter().next().expect("the listener's group");
-        if group != self.snapshot {
-            self.cycle = RoundRobin::resume(&group.servers, &self.cycle);
+        let is_due = anyway || group != self.snapshot;
+        if is_due {
+            self.worker = Worker::new(&group, Some(&self.worker));
             self.snapshot = group;
         }
+        is_due
     }
 
-    /// The server a worker sends the next request to.
-    pub fn pick(&mut self) -> Option<Address> {
-        let place = self.cycle.pick(moment(self.now).as_nanos(), None)?;
-        Some(listed(&self.snapshot.servers[place]))
+    /// The server a worker sends the next request of `client` to; `active` tells how many each server has.
+    pub fn pick(&mut self, client: u8, active: impl Fn(Address) -> u32) -> Option<Address> {
+        let servers = &self.snapshot.servers;
+        let place = self.worker.pick(clock(self.now), client, |place| active(listed(&servers[place])))?;
+        Some(listed(&servers[place]))
     }
 
     fn seen(&self, standing: &Standing) -> Seen {
@@ -251,6 +258,11 @@ fn configure(group: &mut ServerGroup, settings: &Settings) {
         healthy_threshold: healthy,
         unhealthy_threshold: unhealthy,
     });
+    group.scheduler = match settings.scheduler {
+        Scheduler::Wrr => model::Scheduler::Wrr,
+        Scheduler::Wlc => model::Scheduler::Wlc,
+        Scheduler::Sch => model::Scheduler::Sch(HashFactor::SourceIp),
+    };
     group.slow_start =
         settings.slow_start.map(|duration| SlowStart { duration: Duration::from_nanos(duration) });
     group.connection_drain =
@@ -263,17 +275,18 @@ fn configure(group: &mut ServerGroup, settings: &Settings) {
 
 fn told(notices: Vec<GroupNotice>) -> Vec<Told> {
     let told = |notice| match notice {
-        GroupNotice::FailOpen(begins) => Told::FailOpen(begins),
+        GroupNotice::FailOpen { begins, .. } => Told::FailOpen(begins),
         GroupNotice::Server { id, notice: Notice::DrainBegan(began), .. } => {
             Told::DrainBegan(id, drain(&began))
         }
-        GroupNotice::Server { id, notice: Notice::DrainEnded(ended, how), .. } => {
-            let how = match how {
+        GroupNotice::Server { id, notice: Notice::DrainEnded { drain: ended, end, tally }, .. } => {
+            let how = match end {
                 DrainEnd::Idle => End::Idle,
                 DrainEnd::Deadline => End::Deadline,
                 DrainEnd::Cancelled => End::Cancelled,
             };
-            Told::DrainEnded(id, drain(&ended), how)
+            let tally = tally.map(|health::Tally { finished, cut }| Tally { finished, cut });
+            Told::DrainEnded(id, drain(&ended), how, tally)
         }
         GroupNotice::Server { .. } => Told::Other,
     };

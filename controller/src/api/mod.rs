@@ -18,6 +18,7 @@ pub use view::{
     PathView, RouteTarget, RouteView, ServerCounters, ServerView, StatusView, ZoneView,
 };
 
+use crate::config::edit::{Operation, Remark};
 use crate::config::{Change, ConfigErrors, Warnings};
 use crate::store::Revision;
 use serde::{Deserialize, Serialize};
@@ -42,6 +43,11 @@ pub enum Request {
         file_name: String,
         /// Resources, YAML.
         text: String,
+    },
+    /// Change the resources in force; answered by [`Response::Edited`] when that is done, or [`Response::Denied`].
+    Edit {
+        /// The change.
+        operation: Operation,
     },
     /// How things of a kind stand; answered by [`Response::View`].
     Get {
@@ -90,6 +96,20 @@ pub enum Response {
     Refused {
         /// Every error.
         errors: ConfigErrors,
+    },
+    /// The change is in force.
+    Edited {
+        /// The number of the resources with it.
+        revision: Revision,
+        /// What changed; nothing if it was so before.
+        changes: Vec<Change>,
+        /// What is doubtful in it.
+        warnings: Vec<Remark>,
+    },
+    /// The change is wrong; nothing was changed.
+    Denied {
+        /// Everything that stands against it.
+        denials: Vec<Remark>,
     },
     /// How things of a kind stand.
     View {

@@ -193,7 +193,7 @@ mod tests {
             servers: vec![Server::new(target(1).server, Weight::MAX)],
             ..ServerGroup::new("web", &VpcName::new("vpc1"))
         };
-        let mut health = GroupHealth::new(&group, ms(0)).0;
+        let mut health = GroupHealth::new(&group, &BTreeSet::new(), ms(0)).0;
         let mut timetable = Timetable::default();
         timetable.set_targets(vec![target(1)], ms(0), || 0);
         let mut broken_until = None;

@@ -8,3 +8,5 @@ mod scheduling;
 mod snapshots;
 mod sticky;
 mod streaming;
+mod tls;
+mod upstream;

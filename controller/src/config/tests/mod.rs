@@ -9,8 +9,8 @@ mod servers;
 use super::{ConfigErrors, Finding, parse_both, parse_node, parse_resources};
 
 /// The tutorial's files, valid and without warnings.
-const NODE: &str = include_str!("node.yaml");
-const RESOURCES: &str = include_str!("resources.yaml");
+pub(super) const NODE: &str = include_str!("node.yaml");
+pub(super) const RESOURCES: &str = include_str!("resources.yaml");
 
 /// `text` with each pair's first part, which must occur once, replaced by its second.
 #[track_caller]

@@ -17,6 +17,11 @@ fn fail() -> Event {
     Event::Probed(Outcome::Failed(failure()), THRESHOLDS)
 }
 
+/// `open` requests of one drain, counted `at`.
+fn counted(open: u64, at: Moment) -> Event {
+    Event::Counted { open: vec![open], at }
+}
+
 fn seconds(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
 }
@@ -24,15 +29,7 @@ fn seconds(seconds: u64) -> Duration {
 /// A machine in `state`, ramping since NOW if it can be.
 fn machine(state: State) -> Machine {
     let usable = matches!(state, State::Healthy | State::Unchecked).then_some(NOW);
-    Machine {
-        state,
-        since: NOW,
-        passes: 0,
-        failures: 0,
-        usable_since: usable,
-        ramp: usable,
-        drains: Vec::new(),
-    }
+    Machine { state, since: NOW, evidence: None, usable_since: usable, ramp: usable, drains: Vec::new() }
 }
 
 /// Sends `events` to a machine in `from` and expects it in `to`, ramping or not.
@@ -40,7 +37,7 @@ fn machine(state: State) -> Machine {
 fn check(from: State, events: &[Event], to: State, ramping: bool) -> Machine {
     let mut machine = machine(from);
     for event in events {
-        machine.handle(event.clone(), false, LATER);
+        machine.handle(event.clone(), &|| false, LATER);
     }
     assert_eq!(machine.state(), &to);
     assert_eq!(machine.ramp().is_some(), ramping, "ramping");
@@ -83,8 +80,11 @@ fn becomes_unhealthy_after_the_threshold_of_failures_in_a_row() {
 fn reports_the_latest_reason_and_the_first_moment_of_a_failure() {
     let mut machine = check(State::Initial, &[fail(), fail()], State::Unhealthy(failure()), false);
     let silent = Failure { reason: FailureReason::ConnectTimeout, ..failure() };
-    let notices =
-        machine.handle(Event::Probed(Outcome::Failed(silent.clone()), THRESHOLDS), false, LATER + seconds(5));
+    let notices = machine.handle(
+        Event::Probed(Outcome::Failed(silent.clone()), THRESHOLDS),
+        &|| false,
+        LATER + seconds(5),
+    );
     assert_eq!(notices, []);
     assert_eq!((machine.state(), machine.since()), (&State::Unhealthy(silent), LATER));
 }
@@ -94,27 +94,30 @@ fn reports_the_latest_reason_and_the_first_moment_of_a_failure() {
 fn ramps_from_the_moment_it_becomes_healthy_if_told_to() {
     for from in [State::Initial, State::Unhealthy(failure())] {
         let mut machine = machine(from.clone());
-        machine.handle(pass(), true, LATER);
-        machine.handle(pass(), true, LATER);
+        machine.handle(pass(), &|| true, LATER);
+        machine.handle(pass(), &|| true, LATER);
         assert_eq!(machine.ramp(), None);
-        let notices = machine.handle(pass(), true, LATER);
+        let notices = machine.handle(pass(), &|| true, LATER);
         assert_eq!(notices, [Notice::State { from, to: State::Healthy }, Notice::RampBegan]);
         assert_eq!(machine.ramp(), Some(LATER));
-        assert_eq!(machine.handle(pass(), true, LATER + seconds(1)), []);
+        assert_eq!(machine.handle(pass(), &|| true, LATER + seconds(1)), []);
     }
 }
 
 #[test]
 fn a_ramp_ends_with_its_time() {
     let mut machine = machine(State::Healthy);
-    assert_eq!(machine.handle(Event::Tick(Some(seconds(30))), false, NOW + seconds(29)), []);
-    assert_eq!(machine.handle(Event::Tick(Some(seconds(30))), false, NOW + seconds(30)), [Notice::RampEnded]);
+    assert_eq!(machine.handle(Event::Tick(Some(seconds(30))), &|| false, NOW + seconds(29)), []);
+    assert_eq!(
+        machine.handle(Event::Tick(Some(seconds(30))), &|| false, NOW + seconds(30)),
+        [Notice::RampEnded]
+    );
     assert_eq!(machine.ramp(), None);
 }
 
 #[test]
 fn a_ramp_ends_when_slow_start_is_turned_off() {
-    assert_eq!(machine(State::Healthy).handle(Event::Tick(None), false, NOW), [Notice::RampEnded]);
+    assert_eq!(machine(State::Healthy).handle(Event::Tick(None), &|| false, NOW), [Notice::RampEnded]);
 }
 
 // Holds SG-91, SG-200
@@ -122,17 +125,17 @@ fn a_ramp_ends_when_slow_start_is_turned_off() {
 fn weight_zero_makes_it_unused_from_anywhere() {
     for from in [State::Initial, State::Healthy, State::Unhealthy(failure()), State::Unchecked, State::Unused]
     {
-        check(from, &[Event::WeightZero, pass(), pass(), pass()], State::Unused, false);
+        check(from, &[Event::OutOfUse, pass(), pass(), pass()], State::Unused, false);
     }
 }
 
 // Holds SG-141, SG-200
 #[test]
 fn a_raised_weight_starts_over() {
-    check(State::Unused, &[Event::WeightRaised { checked: true }], State::Initial, false);
-    check(State::Unused, &[Event::WeightRaised { checked: false }], State::Unchecked, false);
+    check(State::Unused, &[Event::InUse { checked: true }], State::Initial, false);
+    check(State::Unused, &[Event::InUse { checked: false }], State::Unchecked, false);
     let mut machine = machine(State::Unused);
-    machine.handle(Event::WeightRaised { checked: false }, true, LATER);
+    machine.handle(Event::InUse { checked: false }, &|| true, LATER);
     assert_eq!(machine.ramp(), Some(LATER));
 }
 
@@ -147,7 +150,7 @@ fn disabled_checks_make_it_usable_and_enabled_ones_keep_the_verdict() {
     check(State::Unchecked, &[fail(), fail()], State::Unchecked, true);
     check(State::Unchecked, &[Event::ChecksEnabled, fail(), fail()], State::Unhealthy(failure()), false);
     let mut machine = machine(State::Initial);
-    machine.handle(Event::ChecksDisabled, true, LATER);
+    machine.handle(Event::ChecksDisabled, &|| true, LATER);
     assert_eq!(machine.ramp(), Some(LATER));
 }
 
@@ -162,47 +165,136 @@ fn changed_check_settings_restart_the_counts_and_keep_the_verdict() {
 #[test]
 fn a_failed_server_that_receives_nothing_drains() {
     let mut machine = machine(State::Unhealthy(failure()));
-    let drain = Drain { cause: DrainCause::Unhealthy, began: NOW, deadline: NOW + seconds(15) };
-    assert_eq!(machine.handle(Event::ShutOut(Some(seconds(15))), false, NOW), [Notice::DrainBegan(drain)]);
+    let drain =
+        Drain { cause: DrainCause::Unhealthy, began: NOW, deadline: NOW + seconds(15), in_flight: None };
+    assert_eq!(
+        machine.handle(Event::ShutOut(Some(seconds(15))), &|| false, NOW),
+        [Notice::DrainBegan(drain)]
+    );
     assert_eq!(machine.drains(), [drain]);
-    assert_eq!(machine.handle(Event::Tick(None), false, NOW + seconds(14)), []);
-    let ended = machine.handle(Event::Tick(None), false, NOW + seconds(15));
-    assert_eq!(ended, [Notice::DrainEnded(drain, DrainEnd::Deadline)]);
+    assert_eq!(machine.handle(Event::Tick(None), &|| false, NOW + seconds(14)), []);
+    let ended = machine.handle(Event::Tick(None), &|| false, NOW + seconds(15));
+    assert_eq!(ended, [Notice::DrainEnded { drain, end: DrainEnd::Deadline, tally: None }]);
     assert_eq!(machine.drains(), []);
 }
 
 // Holds SG-154
 #[test]
 fn does_not_drain_while_draining_is_off() {
-    assert_eq!(machine(State::Unhealthy(failure())).handle(Event::ShutOut(None), false, NOW), []);
+    assert_eq!(machine(State::Unhealthy(failure())).handle(Event::ShutOut(None), &|| false, NOW), []);
 }
 
 // Holds SG-156, SG-200
 #[test]
 fn a_drain_ends_early_only_when_nothing_was_in_flight_after_it_began() {
     let mut machine = machine(State::Unhealthy(failure()));
-    machine.handle(Event::ShutOut(Some(seconds(15))), false, LATER);
-    assert_eq!(machine.handle(Event::Idle(NOW), false, LATER), []);
-    let drain = machine.drains()[0];
-    let ended = machine.handle(Event::Idle(LATER), false, LATER);
-    assert_eq!(ended, [Notice::DrainEnded(drain, DrainEnd::Idle)]);
+    machine.handle(Event::ShutOut(Some(seconds(15))), &|| false, LATER);
+    assert_eq!(machine.handle(counted(0, NOW), &|| false, LATER), []);
+    let [Notice::DrainEnded { end, tally, .. }] = machine.handle(counted(0, LATER), &|| false, LATER)[..]
+    else {
+        panic!("one drain ends");
+    };
+    assert_eq!((end, tally), (DrainEnd::Idle, Some(Tally { finished: 0, cut: 0 })));
+}
+
+/// A failed server that drains for 15 s from `NOW` on.
+fn draining() -> Machine {
+    let mut machine = machine(State::Unhealthy(failure()));
+    machine.handle(Event::ShutOut(Some(seconds(15))), &|| false, NOW);
+    machine
+}
+
+#[track_caller]
+fn tally(notices: &[Notice]) -> (DrainEnd, Option<Tally>) {
+    match notices {
+        [Notice::DrainEnded { end, tally, .. }] => (*end, *tally),
+        other => panic!("expected the end of one drain, got {other:?}"),
+    }
+}
+
+// Holds SG-155, SG-156
+#[test]
+fn the_end_of_a_drain_says_how_many_finished_and_how_many_were_cut() {
+    let mut machine = draining();
+    for (open, second) in [(40, 1), (31, 7), (12, 14)] {
+        assert_eq!(
+            machine.handle(counted(open, NOW + seconds(second)), &|| false, NOW + seconds(second)),
+            []
+        );
+    }
+    let deadline = NOW + seconds(15);
+    let at_deadline = draining().handle(counted(0, deadline), &|| false, deadline);
+    assert_eq!(at_deadline, [], "who is not open at the deadline may have been cut");
+    assert_eq!(machine.drains()[0].in_flight, Some(InFlight { first: 40, latest: 12 }));
+    let mut idle = machine.clone();
+    let cut = machine.handle(Event::Tick(None), &|| false, deadline);
+    assert_eq!(tally(&cut), (DrainEnd::Deadline, Some(Tally { finished: 28, cut: 12 })));
+    let done = idle.handle(counted(0, NOW + seconds(14)), &|| false, NOW + seconds(14));
+    assert_eq!(tally(&done), (DrainEnd::Idle, Some(Tally { finished: 40, cut: 0 })));
+}
+
+// Holds SG-161
+#[test]
+fn a_cancelled_drain_cuts_nothing() {
+    let mut machine = draining();
+    machine.handle(counted(9, NOW + seconds(1)), &|| false, NOW + seconds(1));
+    machine.handle(counted(4, NOW + seconds(2)), &|| false, NOW + seconds(2));
+    let cancelled = machine.handle(Event::ReceivesFailOpen, &|| false, NOW + seconds(2));
+    assert_eq!(tally(&cancelled), (DrainEnd::Cancelled, Some(Tally { finished: 5, cut: 0 })));
+}
+
+// Holds SG-158
+#[test]
+fn a_request_counts_for_the_first_drain_that_began_after_it() {
+    let mut machine = draining();
+    machine.handle(Event::Removed(Some(seconds(30))), &|| false, NOW + seconds(5));
+    let count = |open: [u64; 2]| Event::Counted { open: open.to_vec(), at: NOW + seconds(6) };
+    assert_eq!(machine.handle(count([3, 10]), &|| false, NOW + seconds(6)), []);
+    assert_eq!(machine.drains()[0].in_flight, Some(InFlight { first: 3, latest: 3 }));
+    assert_eq!(machine.drains()[1].in_flight, Some(InFlight { first: 7, latest: 7 }));
+    // The 3 that are left are of the first one, and both drains would cut them.
+    assert_eq!(machine.handle(count([3, 3]), &|| false, NOW + seconds(6)), []);
+    assert_eq!(machine.drains()[1].in_flight, Some(InFlight { first: 7, latest: 0 }));
+    let ended = machine.handle(count([0, 0]), &|| false, NOW + seconds(6));
+    let tallies: Vec<_> = ended
+        .iter()
+        .filter_map(|notice| match notice {
+            Notice::DrainEnded { end, tally, .. } => Some((*end, *tally)),
+            _ => None,
+        })
+        .collect();
+    let finished = |finished| (DrainEnd::Idle, Some(Tally { finished, cut: 0 }));
+    assert_eq!(tallies, [finished(3), finished(7)]);
+    assert_eq!(machine.state(), &State::Gone);
+}
+
+// Holds SG-155, SG-156
+#[test]
+fn a_drain_is_not_idle_while_requests_are_open_that_belong_to_an_older_one() {
+    let mut machine = draining();
+    machine.handle(Event::Removed(Some(seconds(2))), &|| false, NOW + seconds(5));
+    let count = |open: [u64; 2]| Event::Counted { open: open.to_vec(), at: NOW + seconds(6) };
+    assert_eq!(machine.handle(count([3, 3]), &|| false, NOW + seconds(6)), []);
+    // Its deadline comes first, and is theirs too.
+    let cut = machine.handle(Event::Tick(None), &|| false, NOW + seconds(7));
+    assert!(matches!(cut[..], [Notice::DrainEnded { end: DrainEnd::Deadline, .. }]), "{cut:?}");
 }
 
 // Holds SG-159
 #[test]
 fn a_drain_outlives_recovery() {
     let mut machine = machine(State::Unhealthy(failure()));
-    machine.handle(Event::ShutOut(Some(seconds(15))), false, NOW);
+    machine.handle(Event::ShutOut(Some(seconds(15))), &|| false, NOW);
     for _ in 0..3 {
-        machine.handle(pass(), false, NOW + seconds(1));
+        machine.handle(pass(), &|| false, NOW + seconds(1));
     }
     assert_eq!(machine.state(), &State::Healthy);
     assert_eq!(machine.drains().len(), 1);
     // It fails again: what began in between has a deadline of its own.
     for _ in 0..2 {
-        machine.handle(fail(), false, NOW + seconds(5));
+        machine.handle(fail(), &|| false, NOW + seconds(5));
     }
-    machine.handle(Event::ShutOut(Some(seconds(15))), false, NOW + seconds(5));
+    machine.handle(Event::ShutOut(Some(seconds(15))), &|| false, NOW + seconds(5));
     let deadlines: Vec<_> = machine.drains().iter().map(|drain| drain.deadline).collect();
     assert_eq!(deadlines, [NOW + seconds(15), NOW + seconds(20)]);
 }
@@ -211,10 +303,10 @@ fn a_drain_outlives_recovery() {
 #[test]
 fn fail_open_cancels_a_drain_for_failing() {
     let mut machine = machine(State::Unhealthy(failure()));
-    machine.handle(Event::ShutOut(Some(seconds(15))), false, NOW);
+    machine.handle(Event::ShutOut(Some(seconds(15))), &|| false, NOW);
     let drain = machine.drains()[0];
-    let notices = machine.handle(Event::ReceivesFailOpen, false, NOW);
-    assert_eq!(notices, [Notice::DrainEnded(drain, DrainEnd::Cancelled)]);
+    let notices = machine.handle(Event::ReceivesFailOpen, &|| false, NOW);
+    assert_eq!(notices, [Notice::DrainEnded { drain, end: DrainEnd::Cancelled, tally: None }]);
 }
 
 // Holds SG-153, SG-200, SG-202
@@ -225,11 +317,10 @@ fn a_removed_server_drains_and_goes() {
         let mut machine = check(from, &[Event::Removed(Some(seconds(300)))], State::Leaving, false);
         assert_eq!(machine.status(), Status::Removing);
         // Nothing brings it back.
-        for event in [pass(), pass(), pass(), Event::WeightRaised { checked: false }, Event::ReceivesFailOpen]
-        {
-            assert_eq!(machine.handle(event, true, LATER), []);
+        for event in [pass(), pass(), pass(), Event::InUse { checked: false }, Event::ReceivesFailOpen] {
+            assert_eq!(machine.handle(event, &|| true, LATER), []);
         }
-        machine.handle(Event::Tick(None), false, LATER + seconds(300));
+        machine.handle(Event::Tick(None), &|| false, LATER + seconds(300));
         assert_eq!(machine.state(), &State::Gone);
     }
 }
@@ -239,14 +330,17 @@ fn a_removed_server_drains_and_goes() {
 fn a_removed_server_goes_at_once_without_draining_or_without_time_for_it() {
     check(State::Healthy, &[Event::Removed(None)], State::Gone, false);
     check(State::Healthy, &[Event::Removed(Some(Duration::ZERO))], State::Gone, false);
-    check(State::Healthy, &[Event::Removed(Some(seconds(9))), Event::Idle(LATER)], State::Gone, false);
+    check(State::Healthy, &[Event::Removed(Some(seconds(9))), counted(0, LATER)], State::Gone, false);
 }
 
 // Holds SG-151
 #[test]
 fn time_zero_cuts_at_once() {
     let notices =
-        machine(State::Unhealthy(failure())).handle(Event::ShutOut(Some(Duration::ZERO)), false, NOW);
-    let drain = Drain { cause: DrainCause::Unhealthy, began: NOW, deadline: NOW };
-    assert_eq!(notices, [Notice::DrainBegan(drain), Notice::DrainEnded(drain, DrainEnd::Deadline)]);
+        machine(State::Unhealthy(failure())).handle(Event::ShutOut(Some(Duration::ZERO)), &|| false, NOW);
+    let drain = Drain { cause: DrainCause::Unhealthy, began: NOW, deadline: NOW, in_flight: None };
+    assert_eq!(
+        notices,
+        [Notice::DrainBegan(drain), Notice::DrainEnded { drain, end: DrainEnd::Deadline, tally: None }]
+    );
 }

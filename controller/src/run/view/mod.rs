@@ -57,7 +57,7 @@ impl Control {
         Ok(Readings {
             datapath: self.datapath.counters().map_err(|error| error.to_string())?,
             servers: self.stats.servers(),
-            flows: self.datapath.flows(seconds(now)).by_server,
+            flows: self.datapath.flows(seconds(now)).map_err(|error| error.to_string())?.by_server,
             indices: self.server_indices(),
             now,
         })
