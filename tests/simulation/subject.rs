@@ -210,7 +210,7 @@ impl Subject {
         let name = ServerGroupName::new(GROUP);
         self.scenario.standings.insert(name, self.health.standings().collect());
         let Scenario { node, resources, standings, .. } = &self.scenario;
-        let snapshot = plan::snapshot(node, resources, standings, &mut self.ids);
+        let snapshot = plan::snapshot(node, resources, standings, &BTreeSet::new(), &mut self.ids);
         let mut before = std::mem::take(&mut self.entries);
         let mut published = Vec::new();
         for zone in ZONES.into_iter().filter(|zone| self.served.contains(zone)) {
