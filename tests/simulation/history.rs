@@ -281,8 +281,11 @@ impl Generator {
     }
 
     fn served(&mut self) -> &'static [Zone] {
-        let all: [&'static [Zone]; 4] = [&['a'], &['b'], &['a', 'b'], &['a', 'b']];
-        if self.zones { *self.random.pick(&all) } else { &['a'] }
+        match self.random.below(4) {
+            0 if self.zones => &['b'],
+            1 | 2 if self.zones => &['a', 'b'],
+            _ => &['a'],
+        }
     }
 
     fn drain(&mut self) -> Option<Nanos> {
