@@ -24,8 +24,8 @@ pub enum Step {
     Finish(u32),
     /// All requests in flight to the server end.
     FinishAll(Address),
-    /// What is in flight is counted; the counts are on their way.
-    Count,
+    /// What is in flight is counted, for each drain apart or for the server as a whole; the counts are on their way.
+    Count { apart: bool },
     /// The oldest counts on their way arrive.
     Deliver,
     /// Something else changes, and workers get a new snapshot with the same group.
@@ -162,7 +162,7 @@ impl Generator {
             },
             4 => Step::Finish(self.random.bits() as u32),
             5 => Step::FinishAll(self.address(group)),
-            6 => Step::Count,
+            6 => Step::Count { apart: self.random.below(2) == 0 },
             7 => Step::Deliver,
             8 => Step::Publish,
             _ => Step::Share,
@@ -299,7 +299,8 @@ impl fmt::Display for Step {
             Step::Requests { count, client } => write!(f, "{count} requests of client {client} arrive"),
             Step::Finish(number) => write!(f, "a request ends ({number} modulo those in flight)"),
             Step::FinishAll(address) => write!(f, "all requests to server {address} end"),
-            Step::Count => write!(f, "what is in flight is counted"),
+            Step::Count { apart: true } => write!(f, "what is in flight is counted for each drain"),
+            Step::Count { apart: false } => write!(f, "what is in flight is counted for each server"),
             Step::Deliver => write!(f, "the oldest counts on their way arrive"),
             Step::Publish => write!(f, "workers get a new snapshot with the same group"),
             Step::Share => write!(f, "picks are counted over whole cycles"),

@@ -80,12 +80,19 @@ pub struct Drain {
     pub deadline: Nanos,
 }
 
+/// What became of the requests a drain waited for, so far as they were counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Tally {
+    pub finished: u64,
+    pub cut: u64,
+}
+
 /// What happens, beyond where servers stand; in any order within one step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Happening {
     /// Of the stay with that number.
     DrainBegan(u32, Drain),
-    DrainEnded(u32, Drain, End),
+    DrainEnded(u32, Drain, End, Option<Tally>),
     FailOpen(bool),
 }
 
@@ -114,6 +121,8 @@ pub struct Stay {
     good_since: Option<Nanos>,
     pub ramp: Option<Nanos>,
     pub drains: Vec<Drain>,
+    /// For each drain, every count of its own requests: those of older drains are left out.
+    counts: Vec<Vec<u64>>,
     was_shut_out: bool,
     word: Word,
     pub since: Nanos,
@@ -269,11 +278,25 @@ impl Reference {
         self.settle();
     }
 
-    /// Nothing was in flight to the stay at `counted_at`.
-    pub fn idle(&mut self, number: u32, counted_at: Nanos) {
+    /// What was in flight to the stay at `counted_at`: `open` tells of each drain how many requests begun before it.
+    pub fn counted(&mut self, number: u32, open: impl Fn(&Drain) -> u64, counted_at: Nanos) {
         self.expire();
-        // SG-156; what was counted before the drain began says nothing about it.
-        self.end_drains(End::Idle, |stay, drain| stay.number == number && drain.began <= counted_at);
+        // What was counted before a drain began says nothing about it.
+        let is_about = |drain: &Drain| drain.began <= counted_at;
+        for stay in self.members.iter_mut().chain(&mut self.left).filter(|stay| stay.number == number) {
+            let mut older = 0;
+            for (drain, counts) in stay.drains.iter().zip(&mut stay.counts) {
+                if is_about(drain) {
+                    counts.push(open(drain).saturating_sub(older));
+                }
+                older = open(drain);
+            }
+        }
+        // SG-156: nothing is in flight that it would cut.
+        self.end_drains(End::Idle, |stay, place| {
+            let drain = &stay.drains[place];
+            stay.number == number && is_about(drain) && open(drain) == 0
+        });
         self.settle();
     }
 
@@ -302,7 +325,7 @@ impl Reference {
             let place = self.left.len() - 1;
             if let Some(drain) = self.new_drain(Cause::Removed) {
                 self.happenings.push(Happening::DrainBegan(self.left[place].number, drain));
-                self.left[place].drains.push(drain);
+                self.left[place].begin(drain);
             }
         }
 
@@ -406,13 +429,13 @@ impl Reference {
             let stay = &mut self.members[place];
             stay.was_shut_out = is_shut_out;
             if let Some(drain) = drain {
-                stay.drains.push(drain);
+                stay.begin(drain);
                 stay.why.drains = "SG-153, SG-161: begins when it fails and gets no fail-open traffic";
                 self.happenings.push(Happening::DrainBegan(number, drain));
             }
             if receives && self.fail_open {
-                self.end_drains(End::Cancelled, |stay, drain| {
-                    stay.number == number && drain.cause == Cause::Unhealthy
+                self.end_drains(End::Cancelled, |stay, place| {
+                    stay.number == number && stay.drains[place].cause == Cause::Unhealthy
                 });
             }
         }
@@ -453,21 +476,24 @@ impl Reference {
                 }
             }
         }
-        self.end_drains(End::Deadline, |_, drain| drain.deadline <= now);
+        self.end_drains(End::Deadline, |stay, place| stay.drains[place].deadline <= now);
     }
 
-    fn end_drains(&mut self, how: End, ends: impl Fn(&Stay, &Drain) -> bool) {
+    fn end_drains(&mut self, how: End, ends: impl Fn(&Stay, usize) -> bool) {
         for stay in self.members.iter_mut().chain(&mut self.left) {
-            for drain in stay.drains.clone() {
-                if ends(stay, &drain) {
-                    stay.drains.retain(|other| *other != drain);
-                    stay.why.drains = match how {
-                        End::Idle => "SG-156: ends when nothing is in flight",
-                        End::Deadline => "SG-151, SG-155: ends at its deadline",
-                        End::Cancelled => "D-13: cancelled by fail-open traffic",
-                    };
-                    self.happenings.push(Happening::DrainEnded(stay.number, drain, how));
-                }
+            let ends: Vec<bool> = (0..stay.drains.len()).map(|place| ends(stay, place)).collect();
+            for place in (0..ends.len()).rev().filter(|place| ends[*place]) {
+                let (drain, counts) = (stay.drains.remove(place), stay.counts.remove(place));
+                stay.why.drains = match how {
+                    End::Idle => "SG-156: ends when nothing is in flight",
+                    End::Deadline => "SG-151, SG-155: ends at its deadline",
+                    End::Cancelled => "D-13: cancelled by fail-open traffic",
+                };
+                let tally = counts.last().zip(counts.iter().max()).map(|(last, most)| Tally {
+                    finished: most - last,
+                    cut: if how == End::Deadline { *last } else { 0 },
+                });
+                self.happenings.push(Happening::DrainEnded(stay.number, drain, how, tally));
             }
         }
         let arrows = &mut self.arrows;
@@ -494,6 +520,7 @@ impl Stay {
             good_since: None,
             ramp: None,
             drains: Vec::new(),
+            counts: Vec::new(),
             was_shut_out: false,
             word: Word::Initial,
             since: now,
@@ -503,6 +530,11 @@ impl Stay {
                 drains: "SG-153, SG-154: only removal and failing health checks begin a drain, and only when it is on",
             },
         }
+    }
+
+    fn begin(&mut self, drain: Drain) {
+        self.drains.push(drain);
+        self.counts.push(Vec::new());
     }
 
     fn last_results_are(&self, passed: bool, count: u8) -> bool {

@@ -2,7 +2,7 @@
 
 use crate::history::{Change, Seconds, Step, Ticks};
 use crate::picks::{self, Homes, Tally, same};
-use crate::reference::{Address, End, Happening, Nanos, Reference, Scheduler, Settings, Stay, Word};
+use crate::reference::{Address, Drain, End, Happening, Nanos, Reference, Scheduler, Settings, Stay, Word};
 use crate::subject::{Seen, Subject, Told};
 use controller::health::MemberId;
 use std::collections::{BTreeMap, VecDeque};
@@ -50,6 +50,27 @@ struct Request {
     began: Nanos,
 }
 
+/// Counts on their way.
+#[derive(Clone, Debug)]
+struct Counts {
+    at: Nanos,
+    /// For each drain, requests begun before it; otherwise all.
+    apart: bool,
+    /// Servers to tell of, by stay.
+    servers: Vec<(MemberId, Address)>,
+    /// What was in flight.
+    requests: Vec<Request>,
+}
+
+impl Counts {
+    /// What is told of a drain of a server.
+    fn open(&self, address: Address, drain: &Drain) -> u64 {
+        let is_counted =
+            |request: &&Request| request.address == address && (!self.apart || request.began < drain.began);
+        self.requests.iter().filter(is_counted).count() as u64
+    }
+}
+
 /// What a run saw, so that its success is not said of nothing.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Sights(pub BTreeMap<String, u64>);
@@ -71,8 +92,7 @@ pub struct Run {
     /// The product's name of each stay.
     ids: BTreeMap<MemberId, u32>,
     requests: Vec<Request>,
-    /// When counted, and which stays had nothing in flight.
-    counts: VecDeque<(Nanos, Vec<MemberId>)>,
+    counts: VecDeque<Counts>,
     tally: Tally,
     homes: Homes,
     /// Time has passed without a tick: the product does not know yet.
@@ -141,7 +161,7 @@ impl Run {
             }
             Step::Finish(_) => {}
             Step::FinishAll(address) => self.requests.retain(|request| request.address != *address),
-            Step::Count => self.count(),
+            Step::Count { apart } => self.count(*apart),
             Step::Deliver => self.deliver()?,
             Step::Publish => {}
             Step::Share => picks::share(&self.reference, &self.subject.snapshot, &self.subject.worker)?,
@@ -164,7 +184,7 @@ impl Run {
             )
         })?;
         for (at, told) in &told {
-            if let Told::DrainEnded(_, drain, End::Deadline) = told
+            if let Told::DrainEnded(_, drain, End::Deadline, _) = told
                 && *at != drain.deadline
                 && ticks == Ticks::AtDeadlines
                 && !self.is_overdue
@@ -238,20 +258,20 @@ impl Run {
     }
 
     /// As the control loop counts: by address, for all stays together.
-    fn count(&mut self) {
-        if self.counts.len() == COUNTS_MAX {
-            return;
+    fn count(&mut self, apart: bool) {
+        if self.counts.len() < COUNTS_MAX {
+            let servers = self.subject.servers().map(|server| (server.id, server.address)).collect();
+            let requests = self.requests.clone();
+            self.counts.push_back(Counts { at: self.reference.now, apart, servers, requests });
         }
-        let is_idle = |server: &Seen| !self.requests.iter().any(|request| request.address == server.address);
-        let idle = self.subject.servers().filter(is_idle).map(|server| server.id).collect();
-        self.counts.push_back((self.reference.now, idle));
     }
 
     fn deliver(&mut self) -> Result<(), Difference> {
-        let Some((counted_at, idle)) = self.counts.pop_front() else { return Ok(()) };
-        for id in idle {
-            self.reference.idle(self.number(id), counted_at);
-            let told = self.subject.idle(id, counted_at, self.reference.now);
+        let Some(counts) = self.counts.pop_front() else { return Ok(()) };
+        for (id, address) in &counts.servers {
+            let open = |drain: &Drain| counts.open(*address, drain);
+            self.reference.counted(self.number(*id), open, counts.at);
+            let told = self.subject.counted(*id, open, counts.at, self.reference.now);
             self.is_noticed(&told)?;
             self.told.extend(told);
             self.is_overdue = false;
@@ -342,7 +362,7 @@ impl Run {
 
     /// What the end of a drain means for what is in flight.
     fn take_in(&mut self, happening: Happening) -> Result<(), Difference> {
-        let Happening::DrainEnded(number, drain, how) = happening else {
+        let Happening::DrainEnded(number, drain, how, _) = happening else {
             self.sights.see(match happening {
                 Happening::FailOpen(true) => "fail-open begins",
                 Happening::FailOpen(false) => "fail-open ends",
@@ -355,8 +375,8 @@ impl Run {
         match how {
             End::Idle => {
                 self.sights.see("drain ends idle");
-                if in_flight > 0 {
-                    let found = format!("{in_flight} requests begun before it still run");
+                if let Some(request) = self.requests.iter().find(|request| concerned(request)) {
+                    let found = format!("a request begun at {} s still runs", Seconds(request.began));
                     let rule = "SG-155, SG-156: a drain ends early only when nothing is in flight";
                     return Err(Difference::new("drain that ended idle", "nothing in flight", found, rule));
                 }

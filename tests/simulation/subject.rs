@@ -4,7 +4,7 @@
 use crate::history::Ticks;
 use crate::picks::Worker;
 use crate::reference::{
-    Address, Cause, Checks, Drain, End, Happening, Nanos, SECOND, Scheduler, Settings, Word,
+    Address, Cause, Checks, Drain, End, Happening, Nanos, SECOND, Scheduler, Settings, Tally, Word,
 };
 use controller::health::{
     self, DrainCause, DrainEnd, Failure, FailureReason, GroupHealth, GroupNotice, MemberId, Moment, Notice,
@@ -61,7 +61,7 @@ pub struct Seen {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Told {
     DrainBegan(MemberId, Drain),
-    DrainEnded(MemberId, Drain, End),
+    DrainEnded(MemberId, Drain, End, Option<Tally>),
     FailOpen(bool),
     /// Anything else: the control loop only asks whether there is anything.
     Other,
@@ -72,7 +72,7 @@ impl Told {
     pub fn happening(self, number: impl Fn(MemberId) -> u32) -> Option<Happening> {
         Some(match self {
             Told::DrainBegan(id, drain) => Happening::DrainBegan(number(id), drain),
-            Told::DrainEnded(id, drain, how) => Happening::DrainEnded(number(id), drain, how),
+            Told::DrainEnded(id, drain, how, tally) => Happening::DrainEnded(number(id), drain, how, tally),
             Told::FailOpen(begins) => Happening::FailOpen(begins),
             Told::Other => return None,
         })
@@ -113,10 +113,17 @@ impl Subject {
         told(self.health.probed(server_address(address), outcome, moment(now)))
     }
 
-    /// Nothing was in flight at `counted_at`.
-    pub fn idle(&mut self, id: MemberId, counted_at: Nanos, now: Nanos) -> Vec<Told> {
+    /// What was in flight at `counted_at`: `open` tells of each drain how many requests begun before it.
+    pub fn counted(
+        &mut self,
+        id: MemberId,
+        open: impl Fn(&Drain) -> u64,
+        counted_at: Nanos,
+        now: Nanos,
+    ) -> Vec<Told> {
         self.now = now;
-        told(self.health.counted(id, |_| 0, moment(counted_at), moment(now)))
+        let open = |of: &health::Drain| open(&drain(of));
+        told(self.health.counted(id, open, moment(counted_at), moment(now)))
     }
 
     /// Lets time pass, ticking as asked. What ended at which tick is in the result, with the tick's moment. An error
@@ -192,7 +199,7 @@ impl Subject {
         let name = ServerGroupName::new(GROUP);
         self.scenario.standings.insert(name, self.health.standings().collect());
         let Scenario { node, resources, standings, .. } = &self.scenario;
-        let snapshot = plan::snapshot(node, resources, standings, &mut self.ids);
+        let snapshot = plan::snapshot(node, resources, standings, &BTreeSet::new(), &mut self.ids);
         let group = snapshot.groups.into_iter().next().expect("the listener's group");
         let is_due = anyway || group != self.snapshot;
         if is_due {
@@ -272,13 +279,14 @@ fn told(notices: Vec<GroupNotice>) -> Vec<Told> {
         GroupNotice::Server { id, notice: Notice::DrainBegan(began), .. } => {
             Told::DrainBegan(id, drain(&began))
         }
-        GroupNotice::Server { id, notice: Notice::DrainEnded { drain: ended, end: how, .. }, .. } => {
-            let how = match how {
+        GroupNotice::Server { id, notice: Notice::DrainEnded { drain: ended, end, tally }, .. } => {
+            let how = match end {
                 DrainEnd::Idle => End::Idle,
                 DrainEnd::Deadline => End::Deadline,
                 DrainEnd::Cancelled => End::Cancelled,
             };
-            Told::DrainEnded(id, drain(&ended), how)
+            let tally = tally.map(|health::Tally { finished, cut }| Tally { finished, cut });
+            Told::DrainEnded(id, drain(&ended), how, tally)
         }
         GroupNotice::Server { .. } => Told::Other,
     };

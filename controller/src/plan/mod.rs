@@ -9,6 +9,7 @@
 
 mod capacity;
 mod contents;
+mod cuts;
 mod desired;
 mod diff;
 mod dump;
@@ -21,8 +22,9 @@ mod tests;
 
 pub use capacity::CapacityError;
 pub use contents::{Arrays, Keys, MapContents, MapState, Table};
+pub use cuts::Cuts;
 pub use desired::{Inputs, Neighbour, desired, neighbours_wanted};
 pub use diff::{Change, MapOp, diff};
 pub use dump::{dump_change, dump_contents};
 pub use servers::{departed, server_identity};
-pub use snapshot::{Ids, snapshot};
+pub use snapshot::{Ids, snapshot, sources};

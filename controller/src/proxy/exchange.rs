@@ -5,9 +5,9 @@ use super::http1::body::BodyDecoder;
 use super::http1::head::{RequestHead, ResponseHead};
 use super::http1::rewrite::{ToClient, write_response};
 use super::http1::{Framing, HEAD_LIMIT, Refusal, Version};
-use super::reactor::{self, TcpStream};
+use super::reactor;
 use super::target::{Server, Target};
-use super::upstream::CONNECT_NS;
+use super::upstream::{CONNECT_NS, ServerStream, Sink};
 use super::worker::Worker;
 use std::cell::Cell;
 use std::future::{Future, poll_fn};
@@ -41,6 +41,10 @@ pub enum Failure {
     NoLocal,
     /// The connection was not established in time.
     ConnectTimeout,
+    /// TLS could not be agreed on.
+    Handshake,
+    /// The server's certificate is not the one demanded.
+    Certificate,
     /// The connection ended before any byte of a response.
     Died,
     /// The server sent something that is no response, or ended within its head.
@@ -129,7 +133,7 @@ pub struct Exchange<'a> {
     pub connection: &'a Connection,
     pub target: &'a Target,
     pub server: &'a Server,
-    pub stream: &'a TcpStream,
+    pub stream: &'a ServerStream,
     pub request: &'a RequestHead,
     /// Body bytes that came with the request's head, and perhaps of the next request.
     pub body: &'a [u8],
@@ -206,7 +210,7 @@ impl Exchange<'_> {
             }
             while self.connection.timer.poll_expired(cx).is_ready() {
                 if progress.unproven.replace(false) {
-                    if progress.first_byte.get() == 0 && self.stream.has_unacknowledged() {
+                    if progress.first_byte.get() == 0 && self.stream.tcp().has_unacknowledged() {
                         return Poll::Ready(Err(Failure::Died));
                     }
                     self.connection.timer.set_after(self.target.request_ns - CONNECT_NS);
@@ -509,18 +513,14 @@ async fn take_turns(reads: &mut u32) {
 
 /// Writes everything, telling `on_progress` of every step's bytes, so that they are known also if a later one fails.
 pub async fn write_all(
-    stream: &TcpStream,
+    stream: &impl Sink,
     mut buffers: &mut [IoSlice<'_>],
     mut on_progress: impl FnMut(u64),
 ) -> io::Result<()> {
     // Leaves empty buffers at the front out.
     IoSlice::advance_slices(&mut buffers, 0);
-    while let Some(first) = buffers.first() {
-        let written = if buffers.len() == 1 {
-            poll_fn(|cx| stream.poll_write(cx, first)).await?
-        } else {
-            poll_fn(|cx| stream.poll_write_vectored(cx, buffers)).await?
-        };
+    while !buffers.is_empty() {
+        let written = poll_fn(|cx| stream.poll_write_vectored(cx, buffers)).await?;
         on_progress(written as u64);
         IoSlice::advance_slices(&mut buffers, written);
     }

@@ -1,10 +1,12 @@
 //! A listener in force: everything a request needs to know, resolved when a snapshot arrives.
 
+use super::PublishError;
 use super::access_log::push_socket_address;
 use super::pool::Pool;
 use super::stats::{ListenerColumn, ServerColumn, Stats};
+use super::tls::{Profile, TlsClient};
 use crate::balance::round_robin::RoundRobin;
-use crate::snapshot::{ListenerSnapshot, ServerSnapshot, Snapshot};
+use crate::snapshot::{FunctionSnapshot, ListenerSnapshot, ServerSnapshot, Snapshot, UpstreamProtocol};
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
@@ -20,6 +22,11 @@ pub struct Target {
     pub request_ns: u64,
     pub x_forwarded_for: bool,
     pub keep_alive: bool,
+    /// The function called at the group's one server.
+    pub function: Option<FunctionSnapshot>,
+    /// How servers are spoken to.
+    protocol: UpstreamProtocol,
+    tls: Option<Rc<Profile>>,
     /// How servers are chosen, for the log.
     pub reason: &'static str,
     pub servers: Vec<Server>,
@@ -35,6 +42,8 @@ pub struct Server {
     pub address: SocketAddr,
     /// `address` as a Host value.
     pub host: Vec<u8>,
+    /// What connections begin with, if they are encrypted.
+    pub tls: Option<Rc<TlsClient>>,
     pub pool: Rc<Pool>,
     pub counters: Arc<ServerColumn>,
     /// Place in the local addresses. One for all servers would turn in step with the cycle that picks them, and each
@@ -65,25 +74,43 @@ impl Columns {
 
 impl Target {
     /// `listener` of `snapshot`, going on where `previous` (the same listener before) stands: idle connections to
-    /// servers that stay are kept, and the place in the cycle if ids and weights are the same. `None` if the snapshot
-    /// names a group it does not hold.
+    /// servers that stay are kept, and the place in the cycle if ids and weights are the same.
+    ///
+    /// Errors: [`PublishError::NoGroup`], [`PublishError::Verification`].
     pub fn new(
         snapshot: &Snapshot,
         listener: &ListenerSnapshot,
         previous: Option<&Target>,
         columns: &mut Columns,
-    ) -> Option<Target> {
-        let group = snapshot.groups.get(listener.group as usize)?;
+    ) -> Result<Target, PublishError> {
+        let group = snapshot.groups.get(listener.group as usize).ok_or_else(|| PublishError::NoGroup {
+            listener: listener.name.clone(),
+            group: listener.group,
+        })?;
         let previous = previous.filter(|previous| previous.group == group.name);
+        let authority = group.function.as_ref().map(|function| function.authority.as_str());
+        let speaks_alike = |previous: &&Target| {
+            let before = previous.function.as_ref().map(|function| function.authority.as_str());
+            previous.protocol == group.protocol && before == authority
+        };
+        let alike = previous.filter(speaks_alike);
+        let tls = match alike {
+            Some(previous) => previous.tls.clone(),
+            None => Profile::new(&group.protocol, authority)
+                .map_err(|error| PublishError::Verification { group: group.name.clone(), error })?
+                .map(Rc::new),
+        };
         let servers = group
             .servers
             .iter()
             .map(|server| {
-                let known = previous.and_then(|previous| previous.known(server));
+                let known = alike.and_then(|previous| previous.known(server));
+                let fresh_tls = || tls.as_ref().map(|tls| Rc::new(tls.client(server.address.ip())));
                 Server {
                     id: server.id,
                     address: server.address,
                     host: host_text(server.address),
+                    tls: known.map_or_else(fresh_tls, |known| known.tls.clone()),
                     pool: known.map(|known| known.pool.clone()).unwrap_or_default(),
                     counters: columns.server(server.id),
                     next_local: known.map(|known| known.next_local.clone()).unwrap_or_default(),
@@ -94,7 +121,10 @@ impl Target {
             Some(previous) => RoundRobin::resume(&group.servers, &previous.cycle.borrow()),
             None => RoundRobin::new(&group.servers),
         };
-        Some(Target {
+        Ok(Target {
+            function: group.function.clone(),
+            protocol: group.protocol.clone(),
+            tls,
             listener: listener.name.clone(),
             addresses: listener.addresses.clone(),
             group: group.name.clone(),

@@ -7,7 +7,7 @@ use crate::api::Response;
 use crate::config::{self, Warnings};
 use crate::health::GroupHealth;
 use crate::model::{Node, Resources, ServerGroupName};
-use crate::plan::Ids;
+use crate::plan::{Cuts, Ids};
 use crate::probe::clock;
 use crate::proxy::bind_listeners;
 use crate::store::{Revision, Store};
@@ -75,6 +75,7 @@ impl Control {
         let before = Before {
             resources: std::mem::replace(&mut self.resources, resources),
             health: self.health.clone(),
+            cuts: self.cuts.clone(),
         };
         match self.prepare_and_commit(&before.resources, text).await {
             Ok(revision) => Ok(revision),
@@ -82,6 +83,8 @@ impl Control {
                 self.resources = before.resources;
                 self.health = before.health;
                 self.standings = self.latest_standings();
+                self.uncounted.clear();
+                self.cuts = before.cuts;
                 self.look_ahead();
                 // The host may hold some of the new; what was in force before was accepted by it before.
                 if let Err(undo) = self.reconcile_host().await {
@@ -121,6 +124,7 @@ impl Control {
         };
 
         // From here on nothing is refused any more: the revision is kept, and the parts follow.
+        self.count_uncounted().await;
         if let Some(change) = &change
             && let Err(error) = self.datapath.commit(change)
         {
@@ -163,6 +167,7 @@ impl Control {
 struct Before {
     resources: Resources,
     health: BTreeMap<ServerGroupName, GroupHealth>,
+    cuts: Cuts,
 }
 
 /// Number and address of every HTTP listener on this node.

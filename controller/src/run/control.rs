@@ -1,20 +1,21 @@
 //! The state of a running node, and what each event does to it.
 
+use super::drains::Uncounted;
+use super::events::Events;
 use crate::api::{Request, Response};
 use crate::config::Parsed;
 use crate::datapath::Datapath;
-use crate::health::machine::State;
-use crate::health::{DrainEnd, GroupHealth, GroupNotice, Moment, Notice, Standing, Tally};
+use crate::health::{GroupHealth, Moment, Standing};
 use crate::host::apply::Host;
 use crate::host::desired::HostState;
-use crate::host::neighbour::{NeighbourWatch, Resolutions};
-use crate::model::{Node, Resources, ServerAddress, ServerGroupName};
-use crate::plan::{self, Ids, Neighbour};
+use crate::host::neighbour::{NeighbourWatch, Resolutions, Running};
+use crate::model::{Node, Resources, ServerAddress, ServerGroupName, ZoneName};
+use crate::plan::{Cuts, Ids, Neighbour};
 use crate::probe::schedule::Prober;
 use crate::probe::{ProbeResult, TargetId, clock};
 use crate::proxy::{Engine, Stats};
 use crate::snapshot::Snapshot;
-use crate::store::{FileStore, Revision};
+use crate::store::{CookieKeys, FileStore, Revision, StoreError};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 use std::sync::Arc;
@@ -45,8 +46,19 @@ pub(super) struct Control {
     pub standings: BTreeMap<ServerGroupName, Vec<Standing>>,
     /// The next moment at which time alone changes something.
     pub deadline: Option<Moment>,
-    /// Whether some server drains, or has left and may still have flows.
-    pub is_counting: bool,
+    /// When what is in flight to draining servers is to be counted next, and when it last was.
+    pub next_count: Option<Moment>,
+    pub counted_at: Moment,
+    /// Whether a drain began since then.
+    pub drain_began: bool,
+    /// Drains whose time was up before anything could be counted.
+    pub uncounted: Vec<Uncounted>,
+    /// Cuts that have come due and may not have been carried out.
+    pub cuts: Cuts,
+    pub events: Events,
+    pub cookie_keys: CookieKeys,
+    /// Which interfaces run, as far as that is known.
+    pub running: Option<Running>,
     pub neighbours: BTreeMap<Ipv4Addr, Neighbour>,
     pub ids: Ids,
     /// What the host's tables were last made to hold; `None` where something may have changed them since.
@@ -63,7 +75,7 @@ impl Control {
     #[expect(clippy::too_many_arguments, reason = "each is a part that the loop made and hands over once")]
     pub fn new(
         node: Parsed<Node>,
-        store: FileStore,
+        (store, cookie_keys): (FileStore, CookieKeys),
         datapath: Datapath,
         host: Host,
         prober: Prober,
@@ -86,7 +98,14 @@ impl Control {
             health: BTreeMap::new(),
             standings: BTreeMap::new(),
             deadline: None,
-            is_counting: false,
+            next_count: None,
+            counted_at: Moment::default(),
+            drain_began: false,
+            uncounted: Vec::new(),
+            cuts: Cuts::default(),
+            events: Events::default(),
+            cookie_keys,
+            running: None,
             neighbours: BTreeMap::new(),
             ids: Ids::default(),
             host_in_force: None,
@@ -142,66 +161,10 @@ impl Control {
         self.look_ahead();
     }
 
-    /// Takes in what happened in a group.
-    pub fn changed(&mut self, name: &ServerGroupName, notices: &[GroupNotice]) {
-        self.report(name, notices);
-        if let Some(group) = self.health.get(name) {
-            self.standings.insert(name.clone(), group.standings().collect());
-        }
-    }
-
     /// Finds out when time alone changes something next. Only what changes a group, or the clock, can change that.
     pub fn look_ahead(&mut self) {
         let now = clock::now();
         self.deadline = self.health.values().filter_map(|group| group.next_deadline(now)).min();
-    }
-
-    /// Finds out whether somebody has to count what is in flight.
-    pub fn consider_counting(&mut self) {
-        let drains = self.standings.values().flatten().any(|standing| !standing.drains.is_empty());
-        self.is_counting = drains || self.has_departed_servers();
-    }
-
-    fn has_departed_servers(&self) -> bool {
-        !plan::departed(&self.resources, &self.standings, self.datapath.state()).is_empty()
-    }
-
-    /// Counts what is in flight to draining servers, and ends the drains of those with nothing; whether a new plan is
-    /// due.
-    pub fn count_in_flight(&mut self) -> bool {
-        let counted_at = clock::now();
-        let requests = self.stats.servers();
-        let flows = match self.datapath.flows(seconds(counted_at)) {
-            Ok(flows) => flows.by_server,
-            Err(error) => {
-                log::error!("count the flows of draining servers: {error}");
-                return false;
-            }
-        };
-        let indices = self.server_indices();
-        let mut counts = Vec::new();
-        for (name, group) in &self.health {
-            for (member, address, _) in group.draining() {
-                let id = self.ids.server(name, address);
-                let active = requests.get(&id).map_or(0, |totals| totals.active);
-                let elements = plan::server_identity(name, address)
-                    .and_then(|identity| indices.get(&identity))
-                    .map_or(&[][..], Vec::as_slice);
-                let flows: u64 = elements.iter().filter_map(|index| flows.get(index)).sum();
-                counts.push((name.clone(), member, active + flows));
-            }
-        }
-        let now = clock::now();
-        let mut changed = self.has_departed_servers();
-        for (name, member, open) in counts {
-            if let Some(group) = self.health.get_mut(&name) {
-                let notices = group.counted(member, |_| open, counted_at, now);
-                changed |= !notices.is_empty();
-                self.changed(&name, &notices);
-            }
-        }
-        self.look_ahead();
-        changed
     }
 
     /// Indices of the elements of every L4 server in the datapath, by identity.
@@ -211,6 +174,45 @@ impl Control {
             indices.entry(server.identity).or_default().push(*index);
         }
         indices
+    }
+
+    /// Takes in which interfaces run now.
+    pub async fn interfaces_changed(&mut self, running: Option<Running>) {
+        let before = self.dead_zones();
+        self.running = running;
+        // An interface that went down has taken its routes with it.
+        self.host_in_force = None;
+        let dead = self.dead_zones();
+        for zone in dead.difference(&before) {
+            log::warn!(
+                "zone \"{zone}\": its interface is down; its local addresses rest while another zone is alive"
+            );
+        }
+        for zone in before.difference(&dead) {
+            log::info!("zone \"{zone}\": its interface is up again");
+        }
+        if dead != before {
+            self.set_targets();
+        }
+        self.reconcile_or_log().await;
+    }
+
+    /// Zones of this node whose interface is down or has no carrier.
+    pub fn dead_zones(&self) -> BTreeSet<ZoneName> {
+        let Some(running) = &self.running else { return BTreeSet::new() };
+        let zones = self.node.value.zones.iter();
+        zones.filter(|zone| !running.contains(&zone.interface)).map(|zone| zone.zone.clone()).collect()
+    }
+
+    /// Seals sticky cookies with a new key from now on; those sealed with the one before still open.
+    #[expect(
+        dead_code,
+        reason = "the request of the API that asks for it comes with the commands on servers"
+    )]
+    pub async fn rotate_cookie_key(&mut self) -> Result<(), StoreError> {
+        self.cookie_keys.rotate()?;
+        self.reconcile_or_log().await;
+        Ok(())
     }
 
     /// Takes in how addresses are reached now.
@@ -275,25 +277,6 @@ impl Control {
         neighbours
     }
 
-    /// Prints what happened in a group.
-    pub fn report(&self, group: &ServerGroupName, notices: &[GroupNotice]) {
-        for notice in notices {
-            match notice {
-                GroupNotice::FailOpen { zone, begins } => {
-                    let place = zone.as_ref().map_or_else(String::new, |zone| format!(" in zone \"{zone}\""));
-                    if *begins {
-                        log::warn!(
-                            "group \"{group}\": no server{place} is healthy; traffic goes to all of them (fail-open)"
-                        );
-                    } else {
-                        log::info!("group \"{group}\": fail-open{place} ended");
-                    }
-                }
-                GroupNotice::Server { address, notice, .. } => report_server(group, *address, notice),
-            }
-        }
-    }
-
     pub fn flush_log(&mut self) {
         self.datapath.flush_log();
     }
@@ -306,33 +289,6 @@ impl Control {
     /// Ends the engine; the kernel's side stays.
     pub fn shutdown(self, deadline: Duration) {
         self.engine.shutdown(deadline);
-    }
-}
-
-fn report_server(group: &ServerGroupName, address: ServerAddress, notice: &Notice) {
-    match notice {
-        Notice::State { to: State::Unhealthy(failure), .. } => {
-            log::warn!(
-                "group \"{group}\": server {address} is unhealthy: {} ({})",
-                failure.reason,
-                failure.detail
-            );
-        }
-        Notice::State { to, .. } => log::info!("group \"{group}\": server {address} is {to:?}"),
-        Notice::RampBegan => log::info!("group \"{group}\": server {address} begins its slow start"),
-        Notice::RampEnded => log::info!("group \"{group}\": server {address} has ended its slow start"),
-        Notice::DrainBegan(_) => log::info!("group \"{group}\": server {address} drains"),
-        Notice::DrainEnded { end, tally, .. } => {
-            let how = match end {
-                DrainEnd::Idle => "nothing was in flight any more",
-                DrainEnd::Deadline => "time was up",
-                DrainEnd::Cancelled => "it takes fail-open traffic again",
-            };
-            let counts = tally.map_or_else(String::new, |Tally { finished, cut }| {
-                format!("; {finished} requests and flows finished, {cut} were cut")
-            });
-            log::info!("group \"{group}\": server {address} has ended its drain: {how}{counts}");
-        }
     }
 }
 

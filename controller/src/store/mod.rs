@@ -3,6 +3,7 @@
 //! Behind a small trait, so that many nodes can share a store later. Absent here: what a revision means; that is
 //! [`crate::config`]'s to say, each time it is read.
 
+mod cookie_keys;
 mod file;
 mod key;
 mod write;
@@ -10,6 +11,7 @@ mod write;
 #[cfg(test)]
 mod tests;
 
+pub use cookie_keys::CookieKeys;
 pub use file::FileStore;
 pub use key::datapath_key;
 

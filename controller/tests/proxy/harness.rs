@@ -278,7 +278,15 @@ impl Server {
     pub fn new(
         handle: impl Fn(&mut ServerConnection, &Mutex<Vec<String>>) + Send + Sync + 'static,
     ) -> Server {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        Server::at("127.0.0.1:0", handle)
+    }
+
+    /// The same on an address of the test's.
+    pub fn at(
+        address: &str,
+        handle: impl Fn(&mut ServerConnection, &Mutex<Vec<String>>) + Send + Sync + 'static,
+    ) -> Server {
+        let listener = TcpListener::bind(address).unwrap();
         let address = listener.local_addr().unwrap();
         let notes = Arc::new(Mutex::new(Vec::new()));
         let (shared, handle) = (notes.clone(), Arc::new(handle));

@@ -6,3 +6,5 @@ mod errors;
 mod harness;
 mod snapshots;
 mod streaming;
+mod tls;
+mod upstream;

@@ -252,10 +252,32 @@ fn a_request_counts_for_the_first_drain_that_began_after_it() {
     assert_eq!(machine.handle(count([3, 10]), &|| false, NOW + seconds(6)), []);
     assert_eq!(machine.drains()[0].in_flight, Some(InFlight { first: 3, latest: 3 }));
     assert_eq!(machine.drains()[1].in_flight, Some(InFlight { first: 7, latest: 7 }));
-    // The 3 that are left are of the first one.
-    let ended = machine.handle(count([3, 3]), &|| false, NOW + seconds(6));
-    assert_eq!(tally(&ended), (DrainEnd::Idle, Some(Tally { finished: 7, cut: 0 })));
-    assert_eq!(machine.drains().len(), 1);
+    // The 3 that are left are of the first one, and both drains would cut them.
+    assert_eq!(machine.handle(count([3, 3]), &|| false, NOW + seconds(6)), []);
+    assert_eq!(machine.drains()[1].in_flight, Some(InFlight { first: 7, latest: 0 }));
+    let ended = machine.handle(count([0, 0]), &|| false, NOW + seconds(6));
+    let tallies: Vec<_> = ended
+        .iter()
+        .filter_map(|notice| match notice {
+            Notice::DrainEnded { end, tally, .. } => Some((*end, *tally)),
+            _ => None,
+        })
+        .collect();
+    let finished = |finished| (DrainEnd::Idle, Some(Tally { finished, cut: 0 }));
+    assert_eq!(tallies, [finished(3), finished(7)]);
+    assert_eq!(machine.state(), &State::Gone);
+}
+
+// Holds SG-155, SG-156
+#[test]
+fn a_drain_is_not_idle_while_requests_are_open_that_belong_to_an_older_one() {
+    let mut machine = draining();
+    machine.handle(Event::Removed(Some(seconds(2))), &|| false, NOW + seconds(5));
+    let count = |open: [u64; 2]| Event::Counted { open: open.to_vec(), at: NOW + seconds(6) };
+    assert_eq!(machine.handle(count([3, 3]), &|| false, NOW + seconds(6)), []);
+    // Its deadline comes first, and is theirs too.
+    let cut = machine.handle(Event::Tick(None), &|| false, NOW + seconds(7));
+    assert!(matches!(cut[..], [Notice::DrainEnded { end: DrainEnd::Deadline, .. }]), "{cut:?}");
 }
 
 // Holds SG-159

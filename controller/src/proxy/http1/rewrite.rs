@@ -20,6 +20,17 @@ pub struct ToServer<'a> {
     pub keep_alive: bool,
     /// Host for a request that has none (HTTP/1.0), since HTTP/1.1 demands one.
     pub default_host: &'a [u8],
+    /// The server is a function (SG-70).
+    pub function: Option<ToFunction<'a>>,
+}
+
+/// Where requests to a function go. The client's Host becomes X-Forwarded-Host, in place of one the client sent.
+#[derive(Clone, Copy, Debug)]
+pub struct ToFunction<'a> {
+    /// Sent as Host.
+    pub authority: &'a [u8],
+    /// Put before the path; no `/` at its end.
+    pub path_prefix: &'a [u8],
 }
 
 /// What a response becomes for a client.
@@ -44,14 +55,25 @@ impl ToClient {
 pub fn write_request(out: &mut Vec<u8>, request: &RequestHead, head: &[u8], to: &ToServer<'_>) {
     out.extend_from_slice(request.method.of(head));
     out.push(b' ');
-    let path = request.path.of(head);
+    let mut path = request.path.of(head);
+    if let Some(function) = &to.function {
+        out.extend_from_slice(function.path_prefix);
+        // `*` is the server as a whole (RFC 9110 section 9.3.7), and of that the function is all there is.
+        path = if path == b"*" { b"/" } else { path };
+    }
     if !path.starts_with(b"/") && path != b"*" {
         out.push(b'/');
     }
     out.extend_from_slice(path);
     out.extend_from_slice(b" HTTP/1.1\r\n");
     let mut host = None;
-    if let Some(authority) = request.authority {
+    if let Some(function) = &to.function {
+        host = Some(function.authority);
+        let asked = request.authority.unwrap_or(request.host).of(head);
+        if !asked.is_empty() {
+            push_line(out, b"X-Forwarded-Host: ", asked);
+        }
+    } else if let Some(authority) = request.authority {
         host = Some(authority.of(head));
     } else if request.host.is_empty() {
         host = Some(to.default_host);
@@ -65,7 +87,8 @@ pub fn write_request(out: &mut Vec<u8>, request: &RequestHead, head: &[u8], to: 
     let mut forwarded = false;
     copy_lines(out, request.fields(), head, |field| match field.name {
         Name::Connection | Name::KeepAlive | Name::ProxyConnection | Name::Upgrade => false,
-        Name::Host => request.authority.is_none(),
+        Name::Host => host.is_none(),
+        Name::Other if to.function.is_some() && is_forwarded_host(field, head) => false,
         Name::Te => {
             trailers |= list(field.value.of(head)).any(|coding| coding.eq_ignore_ascii_case(b"trailers"));
             false
@@ -190,6 +213,10 @@ fn is_nominated(fields: &[Field], field: &Field, head: &[u8]) -> bool {
         .iter()
         .filter(|connection| connection.name == Name::Connection)
         .any(|connection| list(connection.value.of(head)).any(|option| option.eq_ignore_ascii_case(name)))
+}
+
+fn is_forwarded_host(field: &Field, head: &[u8]) -> bool {
+    field.name_span.of(head).eq_ignore_ascii_case(b"x-forwarded-host")
 }
 
 fn push_line(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {

@@ -1,7 +1,7 @@
 use super::body::BodyDecoder;
 use super::field::Name;
 use super::head::{RequestHead, ResponseHead};
-use super::rewrite::{ToClient, ToServer, write_request, write_response};
+use super::rewrite::{ToClient, ToFunction, ToServer, write_request, write_response};
 use super::*;
 
 /// xorshift64*: small, seeded, and the seed is in every failure.
@@ -45,6 +45,7 @@ fn forwards(text: &str, expected: &str) {
         x_forwarded_for: true,
         keep_alive: true,
         default_host: b"198.51.100.1:80",
+        function: None,
     };
     let mut out = Vec::new();
     write_request(&mut out, &head, &text.as_bytes()[..length], &to);
@@ -228,12 +229,47 @@ fn appends_the_peer_to_x_forwarded_for() {
     let text = b"GET / HTTP/1.1\r\nHost: a\r\nX-Forwarded-For: 127.0.0.2\r\n\r\n";
     let (head, _) = parse(text).unwrap().unwrap();
     let mut out = Vec::new();
-    let to = ToServer { client: b"", x_forwarded_for: false, keep_alive: false, default_host: b"" };
+    let to = ToServer {
+        client: b"",
+        x_forwarded_for: false,
+        keep_alive: false,
+        default_host: b"",
+        function: None,
+    };
     write_request(&mut out, &head, text, &to);
     assert_eq!(
         String::from_utf8(out).unwrap(),
         "GET / HTTP/1.1\r\nHost: a\r\nX-Forwarded-For: 127.0.0.2\r\nConnection: close\r\n\r\n"
     );
+}
+
+// Holds SG-74
+#[test]
+fn a_function_is_asked_under_its_own_name_and_prefix() {
+    for (text, expected) in [
+        (
+            "GET /a?b HTTP/1.1\r\nHost: www.example.com\r\nX-forwarded-host: forged\r\nA: b\r\n\r\n",
+            "GET /fc/api/a?b HTTP/1.1\r\nX-Forwarded-Host: www.example.com\r\nHost: fc.example.net:8080\r\nA: b\r\n\r\n",
+        ),
+        (
+            "GET http://example.com?b HTTP/1.1\r\nHost: other\r\n\r\n",
+            "GET /fc/api/?b HTTP/1.1\r\nX-Forwarded-Host: example.com\r\nHost: fc.example.net:8080\r\n\r\n",
+        ),
+        ("OPTIONS * HTTP/1.0\r\n\r\n", "OPTIONS /fc/api/ HTTP/1.1\r\nHost: fc.example.net:8080\r\n\r\n"),
+    ] {
+        let (head, _) = parse(text.as_bytes()).unwrap().unwrap();
+        let function = ToFunction { authority: b"fc.example.net:8080", path_prefix: b"/fc/api" };
+        let to = ToServer {
+            client: b"",
+            x_forwarded_for: false,
+            keep_alive: true,
+            default_host: b"198.51.100.1:80",
+            function: Some(function),
+        };
+        let mut out = Vec::new();
+        write_request(&mut out, &head, text.as_bytes(), &to);
+        assert_eq!(String::from_utf8(out).unwrap(), expected);
+    }
 }
 
 #[test]
