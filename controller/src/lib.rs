@@ -9,6 +9,7 @@
 //! - [`health`]: probe results and time → state of a server
 //! - [`plan`]: model + health + time → map contents → ordered map operations
 //! - [`snapshot`]: what the L7 engine is told, as versioned bytes
+//! - [`sticky`]: cookies that keep a client with its server
 //!
 //! and the effects: `probe` · `store` · `datapath` · `host` · `proxy` · `api` · `run` · `cli`.
 
@@ -26,4 +27,5 @@ pub mod proxy;
 pub mod routing;
 pub mod run;
 pub mod snapshot;
+pub mod sticky;
 pub mod store;

@@ -177,7 +177,9 @@ impl std::fmt::Debug for CookieKey {
 }
 
 /// The end of a drain (SG-155): requests to `server` begun before `begun_before_ns` are cut at `at_ns`. A cut that is
-/// no longer listed was cancelled, unless it had come due.
+/// no longer listed was cancelled, unless it had come due; `server` and `begun_before_ns` name it. List it from the
+/// drain's beginning on: requests under way when a worker first sees it count as begun before, since some begin a
+/// little later on the snapshot before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Cut {
     /// Id of the server.

@@ -2,7 +2,8 @@
 
 use controller::api::server::ApiServer;
 use controller::api::{Request, Response, RouteTarget, RouteView, View};
-use controller::config::{Change, ChangeKind, Warnings, parse_resources};
+use controller::config::edit::{Operation, edit};
+use controller::config::{Change, ChangeKind, Warnings, changes, parse_node, parse_resources};
 use controller::store::Revision;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
@@ -34,6 +35,21 @@ fn wrong_resources(directory: &Path) -> PathBuf {
     let path = directory.join("wrong.yaml");
     std::fs::write(&path, text).unwrap();
     path
+}
+
+/// What a real controller would answer while the tutorial's resources are in force.
+fn edited(operation: &Operation) -> Response {
+    let read = |path: &str| std::fs::read_to_string(path).unwrap();
+    let node = parse_node(&read(NODE), NODE).unwrap();
+    let before = read(RESOURCES);
+    match edit(&node, &before, operation) {
+        Ok(edited) => Response::Edited {
+            revision: Revision(8),
+            changes: changes(&parse_resources(&before, RESOURCES).unwrap().value, &edited.parsed.value),
+            warnings: edited.new_warnings,
+        },
+        Err(denials) => Response::Denied { denials },
+    }
 }
 
 /// A controller that answers what a real one would, as far as these tests go. Runs until the returned runtime drops.
@@ -68,6 +84,7 @@ fn pretended_controller(socket: &Path) -> tokio::runtime::Runtime {
                         target: RouteTarget::Local,
                     }]),
                 },
+                Request::Edit { operation } => edited(&operation),
                 Request::Status => Response::Failed { message: "no status today; ask tomorrow".into() },
             };
             let _ = answer.send(response);
@@ -161,4 +178,88 @@ fn apply_diff_and_get_talk_to_the_running_controller() {
 
     let (code, _, err) = told(&causeway(&["status", "--socket", socket]));
     assert_eq!((code, err.as_str()), (1, "error: no status today; ask tomorrow\n"));
+}
+
+// Holds SG-225
+#[test]
+fn server_commands_change_what_is_in_force_and_say_so() {
+    let directory = tempfile::tempdir().unwrap();
+    let socket = directory.path().join("api.sock");
+    let _controller = pretended_controller(&socket);
+    let socket = socket.to_str().unwrap();
+    let run = |arguments: &[&str]| told(&causeway(&[arguments, &["--socket", socket]].concat()));
+
+    let same_for_all =
+        ["server", "add", "web", "172.16.1.21", "172.16.1.22:81", "--port", "80", "--weight", "50"];
+    assert_eq!(
+        run(&same_for_all),
+        (
+            0,
+            "+ server group \"web\", server 172.16.1.21:80\n+ server group \"web\", server 172.16.1.22:81\n\
+             revision 8 is in force; 2 changes\n"
+                .into(),
+            String::new()
+        )
+    );
+    let (_, out, _) = run(&["server", "remove", "web", "172.16.1.20:80"]);
+    assert_eq!(out, "- server group \"web\", server 172.16.1.20:80\nrevision 8 is in force; 1 change\n");
+    let (_, out, _) = run(&["server", "set", "web", "172.16.1.20", "192.168.1.20", "--weight", "0"]);
+    assert_eq!(out.matches(": weight 100 -> 0\n").count(), 2, "{out}");
+    let (_, out, _) = run(&["server", "weight", "web", "172.16.1.20:80=30", "192.168.1.20:80=70"]);
+    assert!(
+        out.contains("172.16.1.20:80: weight 100 -> 30\n") && out.contains(": weight 100 -> 70\n"),
+        "{out}"
+    );
+    let (_, out, _) =
+        run(&["server", "replace", "web", "--add", "172.16.1.21:80", "--remove", "172.16.1.20:80"]);
+    assert!(out.ends_with("revision 8 is in force; 2 changes\n"), "{out}");
+    let (code, out, _) = run(&["server", "weight", "web", "172.16.1.20:80=100"]);
+    assert_eq!((code, out.as_str()), (0, "nothing changed; revision 8 is in force\n"));
+}
+
+#[test]
+fn refused_changes_exit_2_with_every_reason() {
+    let directory = tempfile::tempdir().unwrap();
+    let socket = directory.path().join("api.sock");
+    let _controller = pretended_controller(&socket);
+    let socket = socket.to_str().unwrap();
+    let servers =
+        ["server", "add", "web", "172.16.1.20:80", "172.16.1.21:80", "--weight", "101", "--socket", socket];
+    assert_eq!(
+        told(&causeway(&servers)),
+        (
+            2,
+            String::new(),
+            "error[ResourceAlreadyExist.Server]: server group \"web\", server 172.16.1.20:80: the group has it already; \
+             change its weight with `causeway server set`\n\
+             error[IllegalParam.Weight]: server group \"web\", server 172.16.1.21:80: weight 101: outside 0 to 100; write \
+             a number from 0 to 100\n\
+             2 errors; nothing was changed\n"
+                .into()
+        )
+    );
+    let (code, _, err) = told(&causeway(&["server-group", "delete", "web", "--socket", socket]));
+    assert_eq!(code, 2);
+    assert!(
+        err.starts_with("error[ResourceInUse.ServerGroup]: server group \"web\": it is used by listener"),
+        "{err}"
+    );
+}
+
+#[test]
+fn arguments_that_make_no_sense_exit_2_and_say_what_to_write() {
+    for (arguments, hint) in [
+        (&["server", "add", "web"][..], "<SERVER>"),
+        (&["server", "remove", "web"], "<SERVER>"),
+        (&["server", "set", "web", "172.16.1.20:80"], "--weight"),
+        (&["server", "weight", "web", "172.16.1.20:80"], "172.16.1.20:80=50"),
+        (&["server", "weight", "web", "172.16.1.20:80=much"], "a number from 0 to 100"),
+        (&["server", "replace", "web", "--add", "172.16.1.21:80"], "--remove"),
+        (&["server", "replace", "web", "--remove", "172.16.1.21:80"], "--add"),
+        (&["server", "add", "web", "172.16.1.21:80", "--weight", "x"], "--weight <WEIGHT>"),
+    ] {
+        let (code, out, err) = told(&causeway(arguments));
+        assert_eq!((code, out.as_str()), (2, ""), "{arguments:?}");
+        assert!(err.contains(hint), "{arguments:?}: {err}");
+    }
 }

@@ -68,7 +68,7 @@ fn clients_without_number_leave_descriptors_for_the_rest_and_cost_no_time() {
     let mut early = balancer.client();
     assert_eq!(early.request("GET / HTTP/1.1\r\nHost: a\r\n\r\n").status, 200);
 
-    let mut clients = greedy(balancer.address.into());
+    let mut clients = greedy(balancer.address);
     let files: Vec<_> = (0..32).map(|_| File::open("/dev/null")).collect();
     assert!(files.iter().all(Result::is_ok), "nothing is left for probes and files");
     drop(files);

@@ -31,6 +31,12 @@ pub fn flow_hash(
     hash ^ (hash >> 32)
 }
 
+/// Hash of a client's address alone: equal for all of its flows, on every node that shares the key.
+#[inline(always)]
+pub fn source_hash(key: Key, source: Be32) -> u64 {
+    flow_hash(key, source, Be32::new(0), Be16::new(0), Be16::new(0), 0)
+}
+
 /// Maps the low half of a hash onto `0..size` without division, each slot with equal probability up to 2^-32 × size.
 #[inline(always)]
 pub const fn slot(hash: u64, size: u32) -> u32 {
@@ -94,6 +100,16 @@ mod tests {
         }
         let mean = f64::from(total) / 48.0;
         assert!((28.0..36.0).contains(&mean), "mean {mean}");
+    }
+
+    #[test]
+    fn spreads_consecutive_clients_evenly_over_slots() {
+        let mut counts = vec![0u32; 256];
+        for client in 0..60_000 {
+            counts[slot(source_hash(KEY, Be32::new(0xcb00_0000 + client)), 256) as usize] += 1;
+        }
+        let statistic = chi_square(&counts);
+        assert!(statistic < 330.5, "chi-square {statistic}");
     }
 
     #[test]

@@ -23,8 +23,9 @@ pub const TUNNEL_ADDRESSES: usize = 10;
 pub const HOPS_PER_GROUP: usize = 8;
 /// Buckets over which a group's flows are spread; prime, so that every permutation step works.
 pub const HOP_BUCKETS: usize = 251;
-/// Whole Maglev tables: one per L4 server group, and as many again for the tables being written. Full: refused.
-pub const MAGLEV_TABLES: u32 = 64;
+/// Whole Maglev tables: one per L4 server group (one per zone, where traffic may not cross zones), and as many again for
+/// the tables being written; 33.6 MB in all. Full: refused.
+pub const MAGLEV_TABLES: u32 = 256;
 /// Entries of one Maglev table; prime.
 pub const MAGLEV_ENTRIES: u32 = 65_537;
 /// Entries allocated per table: the verifier's idea of the largest index is a few higher than the real one.

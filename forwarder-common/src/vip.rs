@@ -28,31 +28,30 @@ pub struct Vip {
     /// Names the listener and address across restarts; 0 for a free element.
     pub identity: u64,
     /// One of the `KIND_` constants.
-    pub kind: u32,
+    pub kind: u16,
+    /// One of the `BY_` constants; for [`KIND_L4`].
+    pub choice: u16,
     /// Which Maglev table holds its servers; for [`KIND_L4`].
     pub table: u32,
 }
 
 /// A free element: packets pass untouched.
-pub const KIND_FREE: u32 = 0;
+pub const KIND_FREE: u16 = 0;
 /// Balanced by the programs.
-pub const KIND_L4: u32 = 1;
+pub const KIND_L4: u16 = 1;
 /// Passed up to the L7 engine, and counted.
-pub const KIND_L7: u32 = 2;
+pub const KIND_L7: u16 = 2;
 
-/// One entry of a Maglev table.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
-#[repr(C)]
-pub struct MaglevEntry {
-    /// Index of the server, or [`NO_SERVER`].
-    pub server: u16,
-    /// Index of the server that held this entry in the table before, or [`NO_SERVER`].
-    pub previous: u16,
-}
+/// New flows fall on an entry of the table by their 5-tuple (Wrr).
+pub const BY_FLOW: u16 = 0;
+/// New flows fall on an entry by their client's address: all of one client's go to one server (Sch).
+pub const BY_SOURCE: u16 = 1;
+
+/// One entry of a Maglev table: the index of a server, or [`NO_SERVER`].
+pub type MaglevEntry = u16;
 
 /// No server: the group has none that may take traffic.
 pub const NO_SERVER: u16 = u16::MAX;
 
 const _: () = assert!(size_of::<VipKey>() == 8);
 const _: () = assert!(size_of::<Vip>() == 16);
-const _: () = assert!(size_of::<MaglevEntry>() == 4);

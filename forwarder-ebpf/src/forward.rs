@@ -15,7 +15,7 @@ use forwarder_common::rewrite::{self, Endpoints};
 use forwarder_common::server::{STATE_SERVING, Server};
 use forwarder_common::settings::Settings;
 use forwarder_common::verdict::DropReason;
-use forwarder_common::vip::{ADDRESS_ONLY, KIND_L4, KIND_L7, NO_SERVER, VipKey};
+use forwarder_common::vip::{ADDRESS_ONLY, BY_SOURCE, KIND_L4, KIND_L7, NO_SERVER, Vip, VipKey};
 
 /// Behind the IP header stands the TCP header.
 const TCP: usize = IP + size_of::<Ipv4>();
@@ -55,7 +55,7 @@ pub fn handle(
     if vip.kind == KIND_L7 {
         return Ok(xdp_action::XDP_PASS);
     }
-    let result = balance(ctx, packet, ip, ethernet, settings, epoch, index, vip.table);
+    let result = balance(ctx, packet, ip, ethernet, settings, epoch, index, vip);
     if result.is_err() {
         count::vip(index, |counters| counters.drops += 1);
     }
@@ -85,7 +85,7 @@ fn balance(
     settings: &Settings,
     epoch: u32,
     vip_index: u32,
-    table: u32,
+    vip: &Vip,
 ) -> Result<u32, DropReason> {
     let tcp = packet.read::<Tcp>(TCP).ok_or(DropReason::Truncated)?;
     if ip.total_length.get() as usize > packet.len() - IP || (ip.total_length.get() as usize) < TCP + 20 - IP
@@ -121,7 +121,7 @@ fn balance(
     let known = match found {
         Found::Flow(known) => known,
         _ if !opens => return Err(DropReason::NotSyn),
-        place => create(ctx, &key, place, flow_hash, ethernet, settings, epoch, vip_index, table, now)?,
+        place => create(ctx, &key, place, flow_hash, ethernet, settings, epoch, vip_index, vip, now)?,
     };
 
     // SAFETY: a pointer into the slot array; `record` notices if the slot changed hands meanwhile.
@@ -191,14 +191,19 @@ fn create(
     settings: &Settings,
     epoch: u32,
     vip_index: u32,
-    table: u32,
+    vip: &Vip,
     now: u32,
 ) -> Result<Known, DropReason> {
-    let entry = maps::maglev(table, flow_hash).ok_or(DropReason::MapInconsistent)?;
-    if entry.server == NO_SERVER {
+    let table_hash = if vip.choice == BY_SOURCE {
+        hash::source_hash(maps::flow_hash_key(), key.client)
+    } else {
+        flow_hash
+    };
+    let entry = maps::maglev(vip.table, table_hash).ok_or(DropReason::MapInconsistent)?;
+    if entry == NO_SERVER {
         return Err(DropReason::NoServer);
     }
-    let server_index = entry.server as u32;
+    let server_index = entry as u32;
     let server = maps::server(server_index, epoch).ok_or(DropReason::MapInconsistent)?;
     // The prefix's size, bounded away from zero for the divisions in `nat`.
     let addresses = (!settings.nat_mask.get()).wrapping_add(1);

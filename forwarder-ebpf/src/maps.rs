@@ -96,10 +96,10 @@ pub fn vip(index: u32, epoch: u32) -> Option<&'static Vip> {
 
 /// The entry of a Maglev table that a hash falls on.
 #[inline(always)]
-pub fn maglev(table: u32, flow_hash: u64) -> Option<MaglevEntry> {
+pub fn maglev(table: u32, hash: u64) -> Option<MaglevEntry> {
     let entries = MAGLEV.get_ptr(table)?.cast::<MaglevEntry>();
     // A product with a constant, shifted: the verifier follows that it stays below the table's size.
-    let slot = hash::slot(flow_hash, limits::MAGLEV_ENTRIES) as usize;
+    let slot = hash::slot(hash, limits::MAGLEV_ENTRIES) as usize;
     // SAFETY: the slot lies within the element.
     Some(unsafe { *entries.add(slot) })
 }

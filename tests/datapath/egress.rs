@@ -39,6 +39,7 @@ fn hash_of(source: Ipv4Addr, destination: &str, ports: (u16, u16), protocol: u8)
     hash::flow_hash(FLOW_HASH_KEY, Be32::from(source), destination.into(), from, to, protocol)
 }
 
+// Holds XR-1, XR-7
 #[test]
 fn wraps_packets_from_local_addresses() {
     let Some(forwarder) = forwarder() else { return };
@@ -72,6 +73,7 @@ fn wraps_packets_from_local_addresses() {
     }
 }
 
+// Holds XR-108
 #[test]
 fn spreads_connections_over_both_hops() {
     let Some(forwarder) = forwarder() else { return };

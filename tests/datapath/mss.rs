@@ -63,6 +63,7 @@ fn to_server(packet: Packet) -> Packet {
     packet.ethernet(ZONE_MAC, INNER_MAC)
 }
 
+// Holds XR-106
 #[test]
 fn clamps_the_clients_mss() {
     let Some(forwarder) = forwarder() else { return };
@@ -78,6 +79,7 @@ fn clamps_the_clients_mss() {
     }
 }
 
+// Holds XR-106
 #[test]
 fn clamps_the_servers_mss() {
     let Some(forwarder) = forwarder() else { return };

@@ -70,6 +70,7 @@ fn carries_a_connection_both_ways() {
     assert_same_frame(inner_frame(&outcome.is_redirected().frame), &expected.bytes());
 }
 
+// Holds XR-108
 #[test]
 fn spreads_flows_over_both_hops_and_takes_answers_from_either() {
     let Some(forwarder) = forwarder() else { return };
@@ -102,6 +103,7 @@ fn a_hop_without_weight_gets_no_flows_but_is_still_heard() {
     }
 }
 
+// Holds XR-108
 #[test]
 fn a_flow_moves_to_the_remaining_hop_when_its_own_is_removed() {
     let Some(mut forwarder) = forwarder() else { return };

@@ -29,6 +29,7 @@ fn place(text: &str, word: &str) -> (usize, usize) {
     (text[..at].matches('\n').count() + 1, at - line_start + 1)
 }
 
+// Holds SG-222, XR-73
 #[test]
 fn a_file_with_many_errors_is_refused_with_all_of_them_and_changes_nothing() {
     let test = "a_file_with_many_errors_is_refused_with_all_of_them_and_changes_nothing";
@@ -122,6 +123,7 @@ fn a_wrong_node_file_stops_the_start_with_all_its_errors() {
     assert!(error.contains("172.16.1.0/28") && error.contains("172.16.1.11"), "{error}");
 }
 
+// Holds XR-113
 #[test]
 fn missing_privileges_and_a_missing_bpffs_are_told_in_one_sentence_with_the_remedy() {
     let test = "missing_privileges_and_a_missing_bpffs_are_told_in_one_sentence_with_the_remedy";

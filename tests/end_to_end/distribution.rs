@@ -66,6 +66,7 @@ fn distribution_and_its_traces(lab: &Lab, variant: Variant) {
     balancer.stop();
 }
 
+// Holds SG-1, SG-81, XR-1, XR-54, XR-70..XR-72, XR-74..XR-77, XR-83
 #[test]
 fn a_hundred_fresh_connections_alternate_between_both_regions() {
     let Some(lab) = lab("a_hundred_fresh_connections_alternate_between_both_regions", "e2edist") else {
@@ -74,6 +75,7 @@ fn a_hundred_fresh_connections_alternate_between_both_regions() {
     distribution_and_its_traces(&lab, Variant::Vswitch);
 }
 
+// Holds XR-20, XR-24, XR-51, XR-52
 #[test]
 fn back_to_origin_addresses_serve_both_regions_as_well() {
     let options = LabOptions {
@@ -86,6 +88,7 @@ fn back_to_origin_addresses_serve_both_regions_as_well() {
     distribution_and_its_traces(&lab, Variant::BackToOrigin);
 }
 
+// Holds SG-101, XR-20, XR-21, XR-83
 #[test]
 fn each_vip_and_every_local_address_carries_traffic() {
     let Some(lab) = lab("each_vip_and_every_local_address_carries_traffic", "e2evips") else { return };

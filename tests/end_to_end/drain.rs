@@ -20,6 +20,7 @@ fn flow_to_ecs02() -> io::Result<Connection> {
     }
 }
 
+// Holds SG-153, SG-155, SG-202, SG-226
 #[test]
 fn a_server_that_leaves_keeps_its_flows_until_the_drain_is_over() {
     let test = "a_server_that_leaves_keeps_its_flows_until_the_drain_is_over";

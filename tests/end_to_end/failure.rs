@@ -83,6 +83,7 @@ fn wait_for_requests(balancer: &Balancer<'_>, more: u64) {
         .wait_until("the load goes on", PATIENCE, || Some(sent()).filter(|sent| *sent >= wanted).ok_or(()));
 }
 
+// Holds SG-92, SG-188, XR-78, XR-79
 #[test]
 fn a_stopped_server_loses_no_request_and_returns_to_its_share() {
     let case = Case {
@@ -97,6 +98,7 @@ fn a_stopped_server_loses_no_request_and_returns_to_its_share() {
     fails_and_returns(&case, stop, |lab| lab.start_server(ECS01).expect("nginx starts"));
 }
 
+// Holds SG-92, SG-188
 #[test]
 fn a_silent_server_loses_no_request_and_returns_to_its_share() {
     let case = Case {
@@ -110,6 +112,7 @@ fn a_silent_server_loses_no_request_and_returns_to_its_share() {
     injected(&case, &Fault::ServerSilentDrop(ECS01.into()));
 }
 
+// Holds XR-80
 #[test]
 fn a_region_whose_link_is_down_loses_no_request_and_returns_to_its_share() {
     let case = Case {
@@ -125,6 +128,7 @@ fn a_region_whose_link_is_down_loses_no_request_and_returns_to_its_share() {
     injected(&case, &Fault::LinkDown);
 }
 
+// Holds XR-80
 #[test]
 fn errors_of_routers_beyond_the_tunnel_reach_the_probes() {
     let Some(lab) = lab("errors_of_routers_beyond_the_tunnel_reach_the_probes", "e2eicmp") else { return };
@@ -145,6 +149,7 @@ fn errors_of_routers_beyond_the_tunnel_reach_the_probes() {
     assert!(failure.detail.contains("unreachable"), "{failure:?}");
 }
 
+// Holds SG-188, XR-80
 #[test]
 fn a_region_whose_link_is_silent_loses_no_request_and_returns_to_its_share() {
     let case = Case {
@@ -158,6 +163,7 @@ fn a_region_whose_link_is_silent_loses_no_request_and_returns_to_its_share() {
     injected(&case, &Fault::LinkSilentDrop);
 }
 
+// Holds XR-53, XR-55, XR-82
 #[test]
 fn a_firewall_at_the_remote_server_loses_no_request() {
     let case = Case {
@@ -176,6 +182,7 @@ fn injected(case: &Case, fault: &Fault) {
     fails_and_returns(case, inject, |lab| lab.mend(fault).expect("the fault is mended"));
 }
 
+// Holds SG-93, XR-81
 #[test]
 fn without_any_healthy_server_requests_are_still_tried_and_the_balancer_lives() {
     let test = "without_any_healthy_server_requests_are_still_tried_and_the_balancer_lives";

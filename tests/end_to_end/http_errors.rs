@@ -125,6 +125,7 @@ fn no_response_within_the_request_timeout_is_a_504() {
     assert_eq!(logged(&balancer, 1), (504, "server".into(), "no response within the request timeout".into()));
 }
 
+// Holds SG-90, SG-91, SG-94
 #[test]
 fn a_group_of_weight_0_servers_is_a_503() {
     let Some(lab) = lab("a_group_of_weight_0_servers_is_a_503", "e2e503") else { return };

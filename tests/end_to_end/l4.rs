@@ -20,6 +20,7 @@ fn weights(ecs01: u32, ecs02: u32) -> String {
     )
 }
 
+// Holds SG-81
 #[test]
 fn new_flows_are_split_by_weight_and_counted_one_by_one() {
     const FLOWS: u16 = 2000;
@@ -64,6 +65,7 @@ fn new_flows_are_split_by_weight_and_counted_one_by_one() {
     balancer.stop();
 }
 
+// Holds SG-90
 #[test]
 fn flows_keep_their_server_when_weights_change() {
     let Some(lab) = lab("flows_keep_their_server_when_weights_change", "e2ekeep") else { return };

@@ -106,6 +106,7 @@ fn network(lab: &Lab) -> Vec<(String, String)> {
     listed
 }
 
+// Holds XR-100, XR-102
 #[test]
 fn unload_takes_out_everything_of_ours_and_nothing_else() {
     let Some(lab) = lab("unload_takes_out_everything_of_ours_and_nothing_else", "e2eunload") else { return };

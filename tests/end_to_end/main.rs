@@ -9,10 +9,13 @@ mod datapath;
 mod distribution;
 mod drain;
 mod failure;
+mod groups;
 mod http_errors;
 mod l4;
 mod lifecycle;
 mod observe;
+mod shares;
+mod stage;
 mod transfer;
 
 use causeway_lab::{ECS01_ADDRESS, ECS02_ADDRESS, Lab, LabOptions, Variant, requirement, resources_yaml};

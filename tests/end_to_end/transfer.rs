@@ -60,6 +60,7 @@ fn http_transfers(lab: &Lab) {
     balancer.stop();
 }
 
+// Holds XR-106
 #[test]
 fn a_hundred_megabytes_pass_the_tunnel_both_ways_unchanged() {
     let options = LabOptions { id: "e2ebig".into(), ..LabOptions::default() };
@@ -69,6 +70,7 @@ fn a_hundred_megabytes_pass_the_tunnel_both_ways_unchanged() {
     http_transfers(&lab);
 }
 
+// Holds XR-106
 #[test]
 fn a_hundred_megabytes_pass_the_tunnel_unchanged_without_any_offload() {
     let test = "a_hundred_megabytes_pass_the_tunnel_unchanged_without_any_offload";
@@ -79,6 +81,7 @@ fn a_hundred_megabytes_pass_the_tunnel_unchanged_without_any_offload() {
     http_transfers(&lab);
 }
 
+// Holds XR-106
 #[test]
 fn a_hundred_megabytes_pass_the_tcp_listener_both_ways_from_each_server() {
     let test = "a_hundred_megabytes_pass_the_tcp_listener_both_ways_from_each_server";

@@ -1,15 +1,16 @@
-//! The real `causeway` program in a lab's `lb` host: started, asked, killed; nothing of it is linked into the test.
+//! The real `causeway` program on a balancer's host of a lab: started, asked, killed; nothing of it is linked into the test.
 //!
 //! Whatever a test waits for, it waits for by looking (at the API, at metrics, at a log) until it is so or a deadline
 //! has passed; what it saw last is in the failure's message.
 
-use causeway_lab::{LB, Lab, Process};
+use crate::usage::{self, Usage};
+use causeway_lab::{LB, Lab, Node, Process};
 use controller::api::client::Client;
 use controller::api::{HealthStatus, Kind, NextHopView, Request, Response, ServerView, StatusView, View};
 use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::io::{Read, Write};
-use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::OnceLock;
@@ -47,6 +48,7 @@ pub fn program() -> &'static Path {
 #[derive(Debug)]
 pub struct Balancer<'lab> {
     lab: &'lab Lab,
+    host: &'lab str,
     process: Option<Process>,
 }
 
@@ -56,27 +58,43 @@ impl<'lab> Balancer<'lab> {
     /// # Panics
     /// If it ends, or does not come that far, with what it printed.
     pub fn start(lab: &'lab Lab) -> Balancer<'lab> {
-        let resources = lab.layout().resources_file();
-        Balancer::start_with(lab, &["--resources", &resources.display().to_string()])
+        Balancer::start_on(lab, LB)
+    }
+
+    /// As [`Balancer::start`], on `host`: one of [`Lab::balancers`].
+    pub fn start_on(lab: &'lab Lab, host: &'lab str) -> Balancer<'lab> {
+        let resources = lab.layout().node_on(host).resources_file;
+        Balancer::start_on_with(lab, host, &["--resources", &resources.display().to_string()])
+    }
+
+    /// As [`Balancer::start_on`], with these resources instead of the lab's.
+    pub fn start_resources_on(lab: &'lab Lab, host: &'lab str, resources: &str) -> Balancer<'lab> {
+        let file = lab.layout().node_on(host).resources_file;
+        std::fs::write(file, resources).expect("the lab's folder is writable");
+        Balancer::start_on(lab, host)
     }
 
     /// As [`Balancer::start`], with these resources instead of the lab's.
     pub fn start_resources(lab: &'lab Lab, resources: &str) -> Balancer<'lab> {
-        std::fs::write(lab.layout().resources_file(), resources).expect("the lab's folder is writable");
-        Balancer::start(lab)
+        Balancer::start_resources_on(lab, LB, resources)
     }
 
     /// As [`Balancer::start`], with the lab's node settings and `arguments` alone.
     pub fn start_with(lab: &'lab Lab, arguments: &[&str]) -> Balancer<'lab> {
-        let node = lab.layout().node_file().display().to_string();
+        Balancer::start_on_with(lab, LB, arguments)
+    }
+
+    fn start_on_with(lab: &'lab Lab, host: &'lab str, arguments: &[&str]) -> Balancer<'lab> {
+        let files = lab.layout().node_on(host);
+        let node = files.node_file.display().to_string();
         let program = program().display().to_string();
         let words: Vec<&str> =
             [&program, "run", "--node", &node].into_iter().chain(arguments.iter().copied()).collect();
-        let mut process = lab.spawn(LB, &words).expect("causeway can be started");
-        let socket = lab.layout().api_socket();
+        let mut process = lab.spawn(host, &words).expect("causeway can be started");
+        let socket = files.api_socket;
         let is_up = || matches!(ask(&socket, &Request::Status), Ok(Response::Status { .. }));
         process.wait_until("answering on its API", PATIENCE, is_up).expect("causeway starts");
-        Balancer { lab, process: Some(process) }
+        Balancer { lab, host, process: Some(process) }
     }
 
     /// Waits until every server of every group is `Normal`.
@@ -91,10 +109,11 @@ impl<'lab> Balancer<'lab> {
     pub fn wait_for_health(
         &self,
         group: &str,
-        server: Ipv4Addr,
+        server: impl Into<IpAddr>,
         health: HealthStatus,
         limit: Duration,
     ) -> ServerView {
+        let server = server.into();
         self.wait_until(&format!("{server} of {group} is {health:?}"), limit, || {
             let view = self.server(group, server);
             if view.health == health { Ok(view) } else { Err(Box::new(view)) }
@@ -138,20 +157,30 @@ impl<'lab> Balancer<'lab> {
 
     /// Answers `request`.
     pub fn ask(&self, request: &Request) -> Response {
-        ask(&self.lab.layout().api_socket(), request).expect("causeway answers")
+        ask(&self.files().api_socket, request).expect("causeway answers")
+    }
+
+    /// The host it runs on.
+    pub fn host(&self) -> &str {
+        self.host
+    }
+
+    /// Its files.
+    pub fn files(&self) -> Node {
+        self.lab.layout().node_on(self.host)
     }
 
     /// Every server of every group in use.
     pub fn servers(&self) -> Vec<ServerView> {
-        match self.ask(&Request::Get { kind: Kind::Servers }) {
+        match self.ask(&Request::Get { kind: Kind::Servers, name: None }) {
             Response::View { view: View::Servers(servers) } => servers,
             other => panic!("asked for servers, got {other:?}"),
         }
     }
 
     /// One server of `group`.
-    pub fn server(&self, group: &str, address: Ipv4Addr) -> ServerView {
-        let servers = self.servers();
+    pub fn server(&self, group: &str, address: impl Into<IpAddr>) -> ServerView {
+        let (address, servers) = (address.into(), self.servers());
         let found =
             servers.iter().find(|server| server.group == group && server.address.ip() == address).cloned();
         found.unwrap_or_else(|| panic!("no {address} of {group} among {servers:?}"))
@@ -159,7 +188,7 @@ impl<'lab> Balancer<'lab> {
 
     /// Every next hop, by name.
     pub fn next_hops(&self) -> BTreeMap<String, NextHopView> {
-        match self.ask(&Request::Get { kind: Kind::NextHops }) {
+        match self.ask(&Request::Get { kind: Kind::NextHops, name: None }) {
             Response::View { view: View::NextHops(hops) } => {
                 hops.into_iter().map(|hop| (hop.name.clone(), hop)).collect()
             }
@@ -178,16 +207,43 @@ impl<'lab> Balancer<'lab> {
     /// Applies `resources` by the command line, as an operator does.
     #[track_caller]
     pub fn apply(&self, resources: &str) -> String {
-        std::fs::write(self.lab.layout().resources_file(), resources).expect("the lab's folder is writable");
-        let file = self.lab.layout().resources_file().display().to_string();
-        let output = self.cli(&["apply", "-f", &file]);
-        assert!(output.status.success(), "apply: {}", String::from_utf8_lossy(&output.stderr));
+        let file = self.files().resources_file;
+        std::fs::write(&file, resources).expect("the lab's folder is writable");
+        self.command(&["apply", "-f", &file.display().to_string()])
+    }
+
+    /// What `causeway ARGUMENTS` prints, run to its end on the balancer's host.
+    ///
+    /// # Panics
+    /// If it fails, with what it said.
+    #[track_caller]
+    pub fn command(&self, arguments: &[&str]) -> String {
+        let output = self.cli(arguments);
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "causeway {}: {}\n{said}", arguments.join(" "), output.status);
         String::from_utf8_lossy(&output.stdout).into_owned()
+    }
+
+    /// What `causeway ARGUMENTS` says when it refuses, run to its end on the balancer's host.
+    ///
+    /// # Panics
+    /// If it succeeds.
+    #[track_caller]
+    pub fn refused(&self, arguments: &[&str]) -> String {
+        let output = self.cli(arguments);
+        let words = arguments.join(" ");
+        assert!(!output.status.success(), "causeway {words}: {}", String::from_utf8_lossy(&output.stdout));
+        String::from_utf8_lossy(&output.stderr).into_owned()
+    }
+
+    /// What it and its children use of the machine.
+    pub fn usage(&self) -> Usage {
+        usage::of(self.id())
     }
 
     /// `causeway ARGUMENTS`, run to its end on the balancer's host.
     pub fn cli(&self, arguments: &[&str]) -> Output {
-        causeway(self.lab, arguments)
+        causeway_on(self.lab, self.host, arguments)
     }
 
     /// The metrics endpoint's answer: head and body.
@@ -200,7 +256,7 @@ impl<'lab> Balancer<'lab> {
             stream.read_to_string(&mut text)?;
             Ok(text)
         };
-        let answer = self.lab.within(LB, exchange).expect("enter lb").expect("metrics answer");
+        let answer = self.lab.within(self.host, exchange).expect("enter its host").expect("metrics answer");
         let (head, body) = answer.split_once("\r\n\r\n").expect("a head and a body");
         (head.to_owned(), body.to_owned())
     }
@@ -220,7 +276,7 @@ impl<'lab> Balancer<'lab> {
     /// # Panics
     /// If a line is no JSON.
     pub fn access_log(&self) -> Vec<serde_json::Value> {
-        let text = std::fs::read_to_string(self.lab.layout().access_log()).unwrap_or_default();
+        let text = std::fs::read_to_string(self.files().access_log).unwrap_or_default();
         text.lines().map(|line| serde_json::from_str(line).expect("each line is JSON")).collect()
     }
 
@@ -236,8 +292,14 @@ impl<'lab> Balancer<'lab> {
 
 /// `causeway ARGUMENTS`, run to its end on the balancer's host, whether or not `causeway run` runs there.
 pub fn causeway(lab: &Lab, arguments: &[&str]) -> Output {
-    let mut command = lab.command(LB, &program().display().to_string()).expect("the lab has lb");
-    command.args(arguments).env("CAUSEWAY_SOCKET", lab.layout().api_socket()).stdin(Stdio::null());
+    causeway_on(lab, LB, arguments)
+}
+
+/// As [`causeway`], on `host`.
+pub fn causeway_on(lab: &Lab, host: &str, arguments: &[&str]) -> Output {
+    let mut command = lab.command(host, &program().display().to_string()).expect("the lab has that host");
+    let socket = lab.layout().node_on(host).api_socket;
+    command.args(arguments).env("CAUSEWAY_SOCKET", socket).stdin(Stdio::null());
     command.output().expect("causeway can be started")
 }
 

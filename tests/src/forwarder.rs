@@ -153,7 +153,7 @@ impl Forwarder {
 
     /// The change that puts the scenario in force.
     pub fn change(&self) -> Option<Change> {
-        let in_use = self.datapath.flows(now_secs()).by_server.into_keys().collect();
+        let in_use = self.datapath.flows(now_secs()).expect("count flows").by_server.into_keys().collect();
         self.change_with(&in_use)
     }
 

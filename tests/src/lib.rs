@@ -4,8 +4,10 @@
 pub mod balancer;
 pub mod difference;
 pub mod forwarder;
+pub mod load;
 pub mod metrics;
 pub mod packet;
 pub mod random;
 pub mod requirement;
 pub mod scenario;
+pub mod usage;

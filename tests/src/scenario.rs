@@ -261,5 +261,6 @@ fn standing(server: &Server) -> Standing {
         failure: None,
         since: Moment::default(),
         drains: Vec::new(),
+        evidence: None,
     }
 }

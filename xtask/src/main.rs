@@ -11,6 +11,8 @@ mod kernel;
 mod lab;
 mod lint;
 mod requirement;
+mod requirements;
+mod screen;
 mod setup;
 mod test;
 mod tidy;

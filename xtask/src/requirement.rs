@@ -17,7 +17,7 @@ pub struct Package {
 }
 
 /// What the lab, the tests and the VM call.
-pub const TOOLS: [Package; 18] = [
+pub const TOOLS: [Package; 22] = [
     package("iproute2", "ip", "lab: namespaces, links, routes"),
     package("procps", "sysctl", "lab: kernel settings inside namespaces"),
     package("ethtool", "ethtool", "lab: offloads of its interfaces"),
@@ -25,6 +25,14 @@ pub const TOOLS: [Package; 18] = [
     package("nginx", "nginx", "lab: the tutorial's web servers (its own service is not started)"),
     package("dnsmasq-base", "dnsmasq", "lab: the domain that leads to the balancer (no service)"),
     package("curl", "curl", "tests: an independent HTTP client"),
+    package(
+        "libnginx-mod-http-lua",
+        "/usr/lib/nginx/modules/ngx_http_lua_module.so",
+        "tests: web servers that misbehave when told to",
+    ),
+    package("openssl", "openssl", "tests: certificates of the lab's servers"),
+    package("python3", "/usr/bin/python3", "tests: the HTTP function and the gRPC server"),
+    package("python3-grpcio", "/usr/lib/python3/dist-packages/grpc", "tests: a real gRPC server"),
     package("tcpdump", "tcpdump", "lab: looking at packets"),
     package("bpftool", "bpftool", "lab: looking at programs and maps"),
     package("iperf3", "iperf3", "bench: throughput through the tunnel"),

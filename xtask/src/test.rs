@@ -1,7 +1,7 @@
 //! `test`: every kind of test by one command, with a summary that hides nothing.
 
 use crate::command::cargo;
-use crate::{build, vm};
+use crate::{build, requirements, vm};
 use anyhow::{Context, Result, bail};
 use clap::ValueEnum;
 use std::io::{BufRead, BufReader, Read};
@@ -16,12 +16,44 @@ pub struct Arguments {
     stage: Stage,
     /// Only tests whose name contains this; with `all`, leaves out the VM.
     name: Option<String>,
+    #[command(flatten)]
+    simulation: Simulation,
+    /// Run nothing; print which tests hold each requirement, or why none does. Fails where neither is known. With
+    /// numbers (SG-81, SG-81..SG-88, SG) or `open`: those alone, with every test.
+    #[arg(long, num_args = 0.., value_name = "NUMBER", conflicts_with_all = ["stage", "name"])]
+    requirements: Option<Vec<requirements::Selection>>,
+}
+
+/// Which histories the simulation runs.
+#[derive(clap::Args)]
+struct Simulation {
+    /// Simulation: only the history of this seed, as a failing run names it.
+    #[arg(long, value_name = "N", conflicts_with = "seeds")]
+    seed: Option<u64>,
+    /// Simulation: this many histories, instead of 1,000.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    seeds: Option<u64>,
+    /// Simulation: this many steps in each, instead of 3,000.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    steps: Option<u64>,
+}
+
+impl Simulation {
+    /// What is asked for, as the test reads it.
+    fn variables(&self) -> Vec<(&'static str, String)> {
+        [("SIMULATION_SEED", self.seed), ("SIMULATION_SEEDS", self.seeds), ("SIMULATION_STEPS", self.steps)]
+            .into_iter()
+            .filter_map(|(variable, number)| Some((variable, number?.to_string())))
+            .collect()
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Stage {
     /// Pure tests inside the crates; no privileges.
     Unit,
+    /// Random histories of server groups against a reference model; no privileges.
+    Simulation,
     /// Packets through the loaded programs, by BPF_PROG_TEST_RUN. Root.
     Datapath,
     /// The lab by itself, then the tutorial in it. Root.
@@ -35,6 +67,13 @@ enum Stage {
 /// Runs the stages asked for, sums up, and ends with a line `N passed, N failed`. Exit code 1 on any failure; with
 /// `REQUIRE_ALL=1` also on any skip.
 pub fn run(arguments: &Arguments) -> Result<ExitCode> {
+    if let Some(selections) = &arguments.requirements {
+        return requirements::run(selections);
+    }
+    let simulation = arguments.simulation.variables();
+    if !simulation.is_empty() && !matches!(arguments.stage, Stage::Simulation | Stage::All) {
+        bail!("--seed, --seeds and --steps are for the stage `simulation`");
+    }
     let require_all = std::env::var("REQUIRE_ALL").is_ok_and(|value| value == "1");
     // The controller embeds the object, so every stage needs it.
     let object = build::ebpf()?;
@@ -42,16 +81,21 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     let wanted = |stage| arguments.stage == stage || arguments.stage == Stage::All;
     let mut results = Vec::new();
     if wanted(Stage::Unit) {
-        results.push(cargo_test("unit", &["--workspace", "--lib", "--bins"], &[], name)?);
+        results.push(cargo_test("unit", &["--workspace", "--lib", "--bins"], &[], name, &[])?);
+    }
+    if wanted(Stage::Simulation) {
+        let what = ["-p", "tests", "--test", "simulation"];
+        // What it prints tells what the histories held.
+        results.push(cargo_test("simulation", &what, &["--nocapture"], name, &simulation)?);
     }
     if wanted(Stage::Datapath) {
-        results.push(cargo_test("datapath", &["-p", "tests", "--test", "datapath"], &[], name)?);
+        results.push(cargo_test("datapath", &["-p", "tests", "--test", "datapath"], &[], name, &[])?);
     }
     if wanted(Stage::EndToEnd) {
-        results.push(cargo_test("lab", &["-p", "causeway-lab", "--test", "standing"], &[], name)?);
+        results.push(cargo_test("lab", &["-p", "causeway-lab", "--test", "standing"], &[], name, &[])?);
         // One at a time: they measure times and distributions.
         let alone = ["--test-threads=1"];
-        results.push(cargo_test("end-to-end", &["-p", "tests", "--test", "end_to_end"], &alone, name)?);
+        results.push(cargo_test("end-to-end", &["-p", "tests", "--test", "end_to_end"], &alone, name, &[])?);
     }
     if arguments.stage == Stage::Vm || arguments.stage == Stage::All && name.is_none() {
         results.push(vm_load(&object));
@@ -117,10 +161,12 @@ fn cargo_test(
     what: &[&str],
     harness: &[&str],
     name: Option<&str>,
+    variables: &[(&str, String)],
 ) -> Result<StageResult> {
     eprintln!("\n=== {stage}");
     let mut command = cargo();
     command.arg("test").arg("--no-fail-fast").args(what).arg("--").args(harness).args(name);
+    command.envs(variables.iter().map(|(variable, value)| (variable, value)));
     let started = Instant::now();
     let mut result = StageResult { name: stage, ..StageResult::default() };
     let (status, skips) = watch(&mut command, &mut |line| result.read_line(line))?;

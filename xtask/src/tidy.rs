@@ -71,7 +71,7 @@ fn check_file(path: &str, text: &str) -> Vec<Breach> {
 }
 
 /// Modules that decide and never act: no clock, randomness, socket, runtime or kernel.
-const PURE: [&str; 8] = [
+const PURE: [&str; 9] = [
     "controller/src/model/",
     "controller/src/config/",
     "controller/src/balance/",
@@ -79,6 +79,7 @@ const PURE: [&str; 8] = [
     "controller/src/health/",
     "controller/src/plan/",
     "controller/src/snapshot.rs",
+    "controller/src/sticky/",
     "forwarder-common/src/",
 ];
 

@@ -228,6 +228,7 @@ impl Snapshot {
 mod tests {
     use super::*;
 
+    // Holds XR-7
     #[test]
     fn encodes_every_counter_with_its_labels() {
         let snapshot = MetricsSnapshot {

@@ -4,6 +4,8 @@ use super::client::{Client, ClientError};
 use super::metrics::MetricsSnapshot;
 use super::server::{ApiServer, BindError};
 use super::*;
+use crate::config::ErrorFamily;
+use crate::config::edit::{NewServer, ServerSettings};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -53,7 +55,10 @@ async fn answers_every_request_of_a_connection() {
     let (_directory, path, _server) = start();
     let answers = tokio::task::spawn_blocking(move || {
         let mut client = Client::connect(&path).unwrap();
-        [client.call(&Request::Status).unwrap(), client.call(&Request::Get { kind: Kind::Servers }).unwrap()]
+        [
+            client.call(&Request::Status).unwrap(),
+            client.call(&Request::Get { kind: Kind::Servers, name: None }).unwrap(),
+        ]
     });
     assert_eq!(answers.await.unwrap(), [status(), status()]);
 }
@@ -153,7 +158,7 @@ fn requests_and_responses_read_as_documented() {
     assert_eq!(serde_json::to_string(&request).unwrap(), json);
     assert_eq!(
         serde_json::from_str::<Request>(r#"{"request":"get","kind":"next-hops"}"#).unwrap(),
-        Request::Get { kind: Kind::NextHops }
+        Request::Get { kind: Kind::NextHops, name: None }
     );
     let view = Response::View {
         view: View::Routes(vec![RouteView {
@@ -165,6 +170,40 @@ fn requests_and_responses_read_as_documented() {
     let json = r#"{"response":"view","view":{"kind":"routes","items":[{"vpc":"vpc1","destination":"192.168.0.0/16","target":{"type":"transit-router","name":"tr","next_hops":["tr-a"]}}]}}"#;
     assert_eq!(serde_json::to_string(&view).unwrap(), json);
     assert_eq!(serde_json::from_str::<Response>(json).unwrap(), view);
+}
+
+#[test]
+fn edits_read_as_documented() {
+    let json = r#"{"request":"edit","operation":{"type":"add-servers","group":"web","servers":[{"server":"172.16.1.21","port":80,"weight":null,"remote_ip":false,"description":"new"}]}}"#;
+    let server = NewServer {
+        server: "172.16.1.21".into(),
+        port: Some(80),
+        description: Some("new".into()),
+        ..NewServer::default()
+    };
+    let request =
+        Request::Edit { operation: Operation::AddServers { group: "web".into(), servers: vec![server] } };
+    assert_eq!(serde_json::to_string(&request).unwrap(), json);
+    assert_eq!(serde_json::from_str::<Request>(json).unwrap(), request);
+    let short = r#"{"request":"edit","operation":{"type":"set-servers","group":"web","servers":[{"server":"172.16.1.21:80","weight":0}]}}"#;
+    let server = ServerSettings { server: "172.16.1.21:80".into(), weight: Some(0), description: None };
+    assert_eq!(
+        serde_json::from_str::<Request>(short).unwrap(),
+        Request::Edit { operation: Operation::SetServers { group: "web".into(), servers: vec![server] } }
+    );
+
+    let denied = Response::Denied {
+        denials: vec![Remark {
+            code: Some(ErrorFamily::ResourceNotFound.of("Server")),
+            subject: "server group \"web\", server 172.16.1.21:80".into(),
+            value: String::new(),
+            rule: "the group has no such server".into(),
+            remedy: String::new(),
+        }],
+    };
+    let json = r#"{"response":"denied","denials":[{"code":"ResourceNotFound.Server","subject":"server group \"web\", server 172.16.1.21:80","value":"","rule":"the group has no such server","remedy":""}]}"#;
+    assert_eq!(serde_json::to_string(&denied).unwrap(), json);
+    assert_eq!(serde_json::from_str::<Response>(json).unwrap(), denied);
 }
 
 #[test]

@@ -345,6 +345,7 @@ mod tests {
         sets
     }
 
+    // Holds SG-81
     #[test]
     fn gives_each_server_its_quota_within_two_slots() {
         let builder = Builder::new(TABLE_SLOTS);
@@ -440,6 +441,7 @@ mod tests {
         }
     }
 
+    // Holds SG-90
     #[test]
     fn servers_without_weight_take_no_slot() {
         let builder = Builder::new(251);

@@ -67,6 +67,7 @@ mod tests {
 
     const RAMP: Duration = Duration::from_secs(30);
 
+    // Holds SG-133
     #[test]
     fn grows_linearly_from_the_floor_to_one() {
         let at = |seconds| fraction_at(Duration::from_secs(seconds), RAMP);
@@ -76,6 +77,7 @@ mod tests {
         );
     }
 
+    // Holds SG-133
     #[test]
     fn climbs_in_eight_steps_at_layer_4() {
         let mut age = Duration::ZERO;
@@ -109,6 +111,7 @@ mod tests {
         assert_eq!(next_step_after(Duration::ZERO, Duration::ZERO), None);
     }
 
+    // Holds SG-133
     #[test]
     fn the_smallest_weight_ramps_with_precision() {
         let one = Weight::new(1).unwrap();

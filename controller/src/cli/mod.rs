@@ -2,9 +2,16 @@
 
 mod apply;
 mod check;
+mod cookie_key;
+mod describe;
 mod diff;
+mod edit;
 mod get;
+mod health_check_template;
+mod rollback;
 mod run;
+mod server;
+mod server_group;
 mod status;
 mod table;
 mod unload;
@@ -15,6 +22,7 @@ use unload::UnloadArgs;
 use crate::api::client::{Client, ClientError};
 use crate::api::{Request, Response};
 use crate::config::ConfigErrors;
+use crate::config::edit::Remark;
 use crate::run::RunError;
 use clap::{Args, Parser, Subcommand};
 use std::io::{self, Read, Write};
@@ -31,7 +39,7 @@ const EXIT_FAILURE: u8 = 1;
 #[command(
     name = "causeway",
     version,
-    after_help = "Exit codes: 0 done, 1 failed, 2 the configuration is wrong and nothing was applied.\n\n\
+    after_help = "Exit codes: 0 done, 1 failed, 2 what was asked for is wrong, and nothing was changed.\n\n\
                   Example:\n  causeway check node.yaml resources.yaml && causeway apply -f resources.yaml"
 )]
 struct Arguments {
@@ -46,6 +54,13 @@ enum Command {
     Apply(apply::ApplyArgs),
     Diff(diff::DiffArgs),
     Get(get::GetArgs),
+    History(get::HistoryArgs),
+    Rollback(rollback::RollbackArgs),
+    Describe(describe::DescribeArgs),
+    Server(server::ServerArgs),
+    ServerGroup(server_group::ServerGroupArgs),
+    CookieKey(cookie_key::CookieKeyArgs),
+    HealthCheckTemplate(health_check_template::HealthCheckTemplateArgs),
     Status(status::StatusArgs),
     Unload(UnloadArgs),
 }
@@ -63,6 +78,7 @@ impl Connection {
     fn ask(&self, request: &Request) -> Result<Response, CliError> {
         match Client::connect(&self.socket)?.call(request)? {
             Response::Refused { errors } => Err(CliError::Config(errors)),
+            Response::Denied { denials } => Err(CliError::Denied(denials)),
             Response::Failed { message } => Err(CliError::Failed(message)),
             response => Ok(response),
         }
@@ -78,6 +94,9 @@ pub enum CliError {
     /// The configuration is wrong, and standard output says why.
     #[error("the configuration is wrong")]
     ConfigPrinted,
+    /// A change of what is in force is wrong.
+    #[error("the change was refused")]
+    Denied(Vec<Remark>),
     /// A file cannot be read.
     #[error("read {path}: {source}")]
     Read {
@@ -118,6 +137,7 @@ impl CliError {
         match self {
             Self::Config(_)
             | Self::ConfigPrinted
+            | Self::Denied(_)
             | Self::Run(RunError::Config(_) | RunError::StaleRevision { .. }) => EXIT_CONFIG,
             _ => EXIT_FAILURE,
         }
@@ -127,6 +147,7 @@ impl CliError {
     fn render(&self) -> String {
         match self {
             Self::Config(errors) | Self::Run(RunError::Config(errors)) => errors.render(),
+            Self::Denied(denials) => edit::render_denials(denials),
             Self::ConfigPrinted => String::new(),
             other => format!("error: {other}\n"),
         }
@@ -152,6 +173,13 @@ fn execute(command: Command) -> Result<(), CliError> {
         Command::Apply(arguments) => apply::apply(&arguments),
         Command::Diff(arguments) => diff::diff(&arguments),
         Command::Get(arguments) => get::get(&arguments),
+        Command::History(arguments) => get::history(&arguments),
+        Command::Rollback(arguments) => rollback::rollback(&arguments),
+        Command::Describe(arguments) => describe::describe(&arguments),
+        Command::Server(arguments) => server::server(&arguments),
+        Command::HealthCheckTemplate(arguments) => health_check_template::health_check_template(&arguments),
+        Command::CookieKey(arguments) => cookie_key::cookie_key(&arguments),
+        Command::ServerGroup(arguments) => server_group::server_group(&arguments),
         Command::Status(arguments) => status::status(&arguments),
     }
 }
@@ -199,7 +227,10 @@ mod tests {
 
     #[test]
     fn every_command_has_an_example() {
-        for command in Arguments::command().get_subcommands() {
+        let arguments = Arguments::command();
+        for command in
+            arguments.get_subcommands().flat_map(|one| std::iter::once(one).chain(one.get_subcommands()))
+        {
             let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
             assert!(help.contains("Example"), "{} has none", command.get_name());
         }

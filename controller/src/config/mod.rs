@@ -9,6 +9,7 @@
 mod changes;
 mod code;
 mod decode;
+pub mod edit;
 mod error;
 mod evolution;
 mod file;

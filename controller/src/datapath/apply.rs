@@ -54,10 +54,7 @@ impl Maps {
             MapOp::SetHopGroup { copy, index, value } => {
                 self.hop_group.set(position(*index, *copy), Plain(**value), 0).map_err(map_error("HOP_GROUP"))
             }
-            MapOp::WriteTable { slot, table } => {
-                self.maglev.write_table(*slot, table);
-                Ok(())
-            }
+            MapOp::WriteTable { slot, table } => self.maglev.write_table(*slot, &table.owners()),
             MapOp::InsertVip { key, index } => {
                 self.vips.insert(Plain(*key), index, 0).map_err(map_error("VIPS"))
             }

@@ -39,14 +39,14 @@ pub(super) struct Maps {
     pub settings: Array<MapData, Plain<Settings>>,
     pub vips: HashMap<MapData, Plain<VipKey>, u32>,
     pub vip: Array<MapData, Plain<Vip>>,
-    pub maglev: Mapped,
+    pub maglev: Mappable,
     pub server: Array<MapData, Plain<Server>>,
     pub next_hop: Array<MapData, Plain<NextHop>>,
     pub routes: LpmTrie<MapData, Plain<RouteKey>, u32>,
     pub hop_group: Array<MapData, Plain<HopGroup>>,
     pub tunnels: HashMap<MapData, Plain<TunnelKey>, u32>,
     pub local_addresses: HashMap<MapData, Plain<Be32>, u32>,
-    pub nat_slots: Mapped,
+    pub nat_slots: Mappable,
     pub drops: PerCpuArray<MapData, u64>,
     pub vip_counters: PerCpuArray<MapData, Plain<VipCounters>>,
     pub server_counters: PerCpuArray<MapData, Plain<ServerCounters>>,
@@ -56,26 +56,18 @@ pub(super) struct Maps {
 impl Maps {
     pub fn take(ebpf: &mut Ebpf) -> Result<Maps, DatapathError> {
         Ok(Maps {
-            control: Mapped::new("CONTROL", take(ebpf, "CONTROL")?, 8)?,
+            control: Mappable::new("CONTROL", take(ebpf, "CONTROL")?)?.map(0, 8)?,
             settings: typed(ebpf, "SETTINGS")?,
             vips: typed(ebpf, "VIPS")?,
             vip: typed(ebpf, "VIP")?,
-            maglev: Mapped::new(
-                "MAGLEV",
-                take(ebpf, "MAGLEV")?,
-                limits::MAGLEV_TABLES as usize * TABLE_BYTES,
-            )?,
+            maglev: Mappable::new("MAGLEV", take(ebpf, "MAGLEV")?)?,
             server: typed(ebpf, "SERVER")?,
             next_hop: typed(ebpf, "NEXT_HOP")?,
             routes: typed(ebpf, "ROUTES")?,
             hop_group: typed(ebpf, "HOP_GROUP")?,
             tunnels: typed(ebpf, "TUNNELS")?,
             local_addresses: typed(ebpf, "LOCAL_ADDRESSES")?,
-            nat_slots: Mapped::new(
-                "NAT_SLOTS",
-                take(ebpf, "NAT_SLOTS")?,
-                limits::NAT_SLOTS as usize * size_of::<NatSlot>(),
-            )?,
+            nat_slots: Mappable::new("NAT_SLOTS", take(ebpf, "NAT_SLOTS")?)?,
             drops: typed(ebpf, "DROPS")?,
             vip_counters: typed(ebpf, "VIP_COUNTERS")?,
             server_counters: typed(ebpf, "SERVER_COUNTERS")?,
@@ -114,7 +106,8 @@ impl Maps {
         for slot in slots {
             // A VIP that names no table is as good as free; the next change writes it anew.
             if slot < limits::MAGLEV_TABLES {
-                state.tables.insert(slot, self.maglev.table(slot));
+                let table = Table::of_servers(&state.live().server, slot);
+                state.tables.insert(slot, table);
             }
         }
         Ok(state)
@@ -165,35 +158,37 @@ fn typed<M: TryFrom<Map, Error = MapError>>(ebpf: &mut Ebpf, name: &'static str)
     take(ebpf, name)?.try_into().map_err(map_error(name))
 }
 
-/// An array mapped into this process, for single words that must be read or written whole.
-pub(super) struct Mapped {
-    // Keeps the map's descriptor open.
-    _map: Map,
-    start: *mut u8,
-    bytes: usize,
+/// An array that can be mapped into this process, for what must be read or written whole, or is large. Mapped pages count as
+/// this process's memory, so large arrays are mapped only while they are looked at.
+pub(super) struct Mappable {
+    map: Map,
 }
 
-// SAFETY: the mapping belongs to this value and is only reached through atomics.
-unsafe impl Send for Mapped {}
-// SAFETY: as above.
-unsafe impl Sync for Mapped {}
+impl Mappable {
+    fn new(name: &'static str, map: Map) -> Result<Mappable, DatapathError> {
+        match map {
+            Map::Array(_) => Ok(Mappable { map }),
+            _ => {
+                Err(DatapathError::Load(format!("map {name} is no array: rebuild with `cargo xtask build`")))
+            }
+        }
+    }
 
-impl Mapped {
-    fn new(name: &'static str, map: Map, bytes: usize) -> Result<Mapped, DatapathError> {
-        let Map::Array(data) = &map else {
-            return Err(DatapathError::Load(format!(
-                "map {name} is no array: rebuild with `cargo xtask build`"
-            )));
-        };
+    /// Maps `bytes` bytes of the values from `offset` on.
+    pub fn map(&self, offset: usize, bytes: usize) -> Result<Mapped, DatapathError> {
+        let Map::Array(data) = &self.map else { unreachable!("checked when it was made") };
+        // SAFETY: no pointers.
+        let page = unsafe { libc::sysconf(libc::_SC_PAGESIZE) } as usize;
+        let before = offset % page;
         // SAFETY: a fresh shared mapping of the array's values, which the kernel bounds.
         let start = unsafe {
             libc::mmap(
                 std::ptr::null_mut(),
-                bytes,
+                before + bytes,
                 libc::PROT_READ | libc::PROT_WRITE,
                 libc::MAP_SHARED,
                 data.fd().as_fd().as_raw_fd(),
-                0,
+                (offset - before) as libc::off_t,
             )
         };
         if start == libc::MAP_FAILED {
@@ -202,62 +197,80 @@ impl Mapped {
                 source: std::io::Error::last_os_error(),
             });
         }
-        Ok(Mapped { _map: map, start: start.cast(), bytes })
+        Ok(Mapped { page: start.cast(), before, bytes })
+    }
+
+    /// Writes a whole Maglev table to a slot that no packet reads.
+    pub fn write_table(&self, slot: u32, owners: &[MaglevEntry]) -> Result<(), DatapathError> {
+        assert!(owners.len() == MAGLEV_ENTRIES as usize, "a table of {} entries", owners.len());
+        let mapped = self.map(slot as usize * TABLE_BYTES, TABLE_BYTES)?;
+        let start = mapped.at(0, TABLE_BYTES).cast::<MaglevEntry>();
+        for (entry, owner) in owners.iter().enumerate() {
+            // SAFETY: inside the mapping and aligned; nobody reads the slot before the epoch that names it is stored.
+            unsafe { start.add(entry).write_volatile(*owner) };
+        }
+        Ok(())
+    }
+
+    /// The Maglev table in `slot`.
+    pub fn table(&self, slot: u32) -> Result<Vec<MaglevEntry>, DatapathError> {
+        let mapped = self.map(slot as usize * TABLE_BYTES, TABLE_BYTES)?;
+        let start = mapped.at(0, TABLE_BYTES).cast::<MaglevEntry>();
+        // SAFETY: inside the mapping and aligned; programs never write tables, and of their readers only we write.
+        Ok((0..MAGLEV_ENTRIES as usize).map(|entry| unsafe { start.add(entry).read_volatile() }).collect())
+    }
+
+    /// All NAT slots.
+    pub fn all_slots(&self) -> Result<Mapped, DatapathError> {
+        self.map(0, limits::NAT_SLOTS as usize * size_of::<NatSlot>())
+    }
+}
+
+/// Values of an array, mapped.
+pub(super) struct Mapped {
+    page: *mut u8,
+    /// Bytes of the first page before the first value.
+    before: usize,
+    bytes: usize,
+}
+
+// SAFETY: the mapping belongs to this value and is only reached through atomics and volatile accesses.
+unsafe impl Send for Mapped {}
+// SAFETY: as above.
+unsafe impl Sync for Mapped {}
+
+impl Mapped {
+    /// The address of `bytes` bytes at `offset`.
+    fn at(&self, offset: usize, bytes: usize) -> *mut u8 {
+        assert!(offset + bytes <= self.bytes, "offset {offset} lies outside the mapping");
+        // SAFETY: inside the mapping, as just checked.
+        unsafe { self.page.add(self.before + offset) }
     }
 
     /// The u32 element `index` of an array of u32, whose elements lie 8 bytes apart.
     pub fn word(&self, index: u32) -> &AtomicU32 {
-        let offset = index as usize * 8;
-        assert!(offset + 4 <= self.bytes, "element {index} lies outside the map");
         // SAFETY: inside the mapping, aligned, and only ever reached as an atomic.
-        unsafe { &*self.start.add(offset).cast::<AtomicU32>() }
-    }
-
-    /// A copy of the Maglev table in `slot`. As a map element it would be copied through the stack, which it is too large
-    /// for.
-    pub fn table(&self, slot: u32) -> Table {
-        let start = self.table_start(slot);
-        // SAFETY: inside the mapping and aligned; programs never write tables, and of their readers only we write.
-        (0..MAGLEV_ENTRIES as usize).map(|entry| unsafe { start.add(entry).read_volatile() }).collect()
-    }
-
-    /// Writes a whole Maglev table to a slot that no packet reads.
-    pub fn write_table(&mut self, slot: u32, table: &Table) {
-        assert!(table.len() == MAGLEV_ENTRIES as usize, "a table of {} entries", table.len());
-        let start = self.table_start(slot);
-        for (entry, value) in table.iter().enumerate() {
-            // SAFETY: inside the mapping and aligned; nobody reads the slot before the epoch that names it is stored.
-            unsafe { start.add(entry).write_volatile(*value) };
-        }
-    }
-
-    fn table_start(&self, slot: u32) -> *mut MaglevEntry {
-        let offset = slot as usize * TABLE_BYTES;
-        assert!(offset + TABLE_BYTES <= self.bytes, "table {slot} lies outside the map");
-        // SAFETY: inside the mapping, as just checked.
-        unsafe { self.start.add(offset).cast() }
+        unsafe { &*self.at(index as usize * 8, 4).cast::<AtomicU32>() }
     }
 
     /// The first word of NAT slot `index`.
     pub fn claim(&self, index: u32) -> &AtomicU64 {
         let offset = index as usize * size_of::<NatSlot>() + std::mem::offset_of!(NatSlot, claim);
-        assert!(offset + 8 <= self.bytes, "slot {index} lies outside the map");
         // SAFETY: inside the mapping, aligned, and only ever reached as an atomic.
-        unsafe { &*self.start.add(offset).cast::<AtomicU64>() }
+        unsafe { &*self.at(offset, 8).cast::<AtomicU64>() }
     }
 
     /// A copy of NAT slot `index`; consistent if its claim reads the same before and after.
     pub fn slot(&self, index: u32) -> NatSlot {
-        let offset = index as usize * size_of::<NatSlot>();
-        assert!(offset + size_of::<NatSlot>() <= self.bytes, "slot {index} lies outside the map");
+        let start = self.at(index as usize * size_of::<NatSlot>(), size_of::<NatSlot>());
         // SAFETY: inside the mapping and aligned; volatile, since the programs write meanwhile.
-        unsafe { self.start.add(offset).cast::<NatSlot>().read_volatile() }
+        unsafe { start.cast::<NatSlot>().read_volatile() }
     }
 }
 
 impl Drop for Mapped {
     fn drop(&mut self) {
-        // SAFETY: the mapping made in `new`; no reference into it outlives `self`.
-        unsafe { libc::munmap(self.start.cast(), self.bytes) };
+        // SAFETY: the mapping made in `map`; no reference into it outlives `self`.
+        unsafe { libc::munmap(self.page.cast(), self.before + self.bytes) };
     }
 }

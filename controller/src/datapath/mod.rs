@@ -25,6 +25,7 @@ use crate::plan::{Change, MapState};
 use aya::{Ebpf, EbpfLoader};
 use aya_log::EbpfLogger;
 use forwarder_common::hash::Key;
+use forwarder_common::vip::MaglevEntry;
 use maps::Maps;
 use pins::PinDirectory;
 use std::collections::BTreeMap;
@@ -86,6 +87,11 @@ impl Datapath {
     /// What the maps hold.
     pub fn state(&self) -> &MapState {
         &self.state
+    }
+
+    /// The Maglev table in `slot`, as the programs read it.
+    pub fn table(&self, slot: u32) -> Result<Vec<MaglevEntry>, DatapathError> {
+        self.maps.maglev.table(slot)
     }
 
     /// Carries out a change: both phases.

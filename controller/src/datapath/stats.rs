@@ -70,13 +70,17 @@ impl Datapath {
     }
 
     /// Counts flows in progress, at `now_secs` of the programs' clock (CLOCK_MONOTONIC). Reads 16 MB: some milliseconds.
-    pub fn flows(&self, now_secs: u32) -> FlowCounts {
+    pub fn flows(&self, now_secs: u32) -> Result<FlowCounts, DatapathError> {
         let mut counts = FlowCounts::default();
         let servers = &self.state.live().server;
+        if servers.is_empty() {
+            return Ok(counts);
+        }
+        let slots = self.maps.nat_slots.all_slots()?;
         for index in 0..limits::NAT_SLOTS {
-            let claim = Claim::from_bits(self.maps.nat_slots.claim(index).load(Ordering::Relaxed));
+            let claim = Claim::from_bits(slots.claim(index).load(Ordering::Relaxed));
             if claim.is_live() && !claim.is_closed() && !claim.is_free(now_secs) {
-                let slot = self.maps.nat_slots.slot(index);
+                let slot = slots.slot(index);
                 // A flow of whoever held the server's index before is not the present holder's.
                 if servers.get(&slot.server).is_some_and(|server| server.generation == slot.server_generation)
                 {
@@ -84,7 +88,7 @@ impl Datapath {
                 }
             }
         }
-        counts
+        Ok(counts)
     }
 }
 

@@ -3,31 +3,37 @@
 //! ```text
 //! state      event                                     next        also
 //! ---------  ----------------------------------------  ----------  ---------------------------------------------
-//! (absent)   added, weight 0                           Unused
+//! (absent)   added, not in use                         Unused
 //! (absent)   added, checks on                          Initial
 //! (absent)   added, checks off                         Unchecked   ramp if others carry the traffic (SG-137)
 //! Initial    healthy threshold of passes in a row      Healthy     ramp likewise (SG-136)
 //! Initial    unhealthy threshold of failures in a row  Unhealthy
 //! Healthy    unhealthy threshold of failures in a row  Unhealthy   ramp ends (SG-139)
 //! Unhealthy  healthy threshold of passes in a row      Healthy     ramp likewise (SG-140); drains go on (SG-159)
-//! Unhealthy  a failure                                 Unhealthy   the latest reason is kept
-//! member     weight set to 0                           Unused      ramp ends
-//! Unused     weight raised, checks on                  Initial     (then as a new server, SG-141)
-//! Unused     weight raised, checks off                 Unchecked   ramp likewise
-//! Initial, Unhealthy  checks disabled                  Unchecked   ramp likewise
-//! Healthy    checks disabled                           Unchecked   ramp goes on
+//! Unhealthy  a failure                                 (same)      the latest reason is kept
+//! member     out of use                                Unused      ramp and evidence end; drains go on
+//! Unused     in use, checks on                         Initial     (then as a new server, SG-141)
+//! Unused     in use, checks off                        Unchecked   ramp likewise
+//! Initial, Unhealthy  checks disabled                  Unchecked   ramp likewise; evidence ends
+//! Healthy    checks disabled                           Unchecked   ramp goes on; evidence ends
 //! Unchecked  checks enabled                            Healthy     ramp goes on: the verdict stays until there is
 //!                                                                  evidence (SG-195)
-//! any        check settings changed                    (same)      counts restart (SG-195)
+//! member     check settings changed                    (same)      counts restart (SG-195)
+//! Unused, Unchecked  a result on its way               (same)      it is ignored
+//! Healthy, Unchecked  slow start is over or off        (same)      ramp ends
 //! Unhealthy  shut out (group: no fail-open)            (same)      drain begins, if draining is on (SG-153, SG-161)
-//! member     removed, draining on                      Leaving     drain begins
-//! member     removed, draining off or timeout 0        Gone
-//! Leaving    deadline, or nothing in flight            Gone
-//! any        deadline of a drain, nothing in flight    (same)      that drain ends
+//! Unhealthy  receives fail-open traffic                (same)      drains for failing are cancelled (D-13)
+//! member     removed, draining on                      Leaving     ramp ends; drain begins
+//! member     removed, draining off or timeout 0        Gone        ramp ends
+//! Leaving    its last drain ends                       Gone
+//! any        deadline of a drain                       (same)      that drain ends; what is left of it is cut (SG-155)
+//! any        counted: nothing of a drain in flight     (same)      that drain ends (SG-156)
+//! any        counted: something in flight              (same)      that drain remembers how much
 //! ```
 //!
-//! A member is a server in any state but Leaving and Gone. A failure resets the count of passes and the reverse (SG-186).
-//! A server that is added again is a new machine: what drained goes on draining in the old one (SG-158).
+//! A member is a server in any state but Leaving and Gone. In use: it has weight, and traffic of this node may reach its
+//! zone (SG-90, SG-174). A failure resets the count of passes and the reverse (SG-186). A server that is added again is a
+//! new machine: what drained goes on draining in the old one (SG-158).
 
 use super::{Failure, Moment, Outcome};
 use std::fmt;
@@ -38,9 +44,7 @@ use std::time::Duration;
 pub struct Machine {
     state: State,
     since: Moment,
-    /// Consecutive results of the same kind.
-    passes: u8,
-    failures: u8,
+    evidence: Option<Evidence>,
     /// Since when it has been Healthy or Unchecked.
     usable_since: Option<Moment>,
     ramp: Option<Moment>,
@@ -56,7 +60,7 @@ pub enum State {
     Healthy,
     /// Disproven, with the latest failure.
     Unhealthy(Failure),
-    /// Weight 0: not probed (SG-91).
+    /// Weight 0 (SG-91), or in a zone that traffic of this node does not reach (SG-174): not probed.
     Unused,
     /// Checks are off.
     Unchecked,
@@ -75,7 +79,7 @@ pub enum Status {
     Initial,
     /// Disproven.
     Unhealthy,
-    /// Weight 0.
+    /// Weight 0, or in a zone out of reach (SG-174).
     Unused,
     /// Checks are off.
     Unavailable,
@@ -96,6 +100,18 @@ impl fmt::Display for Status {
     }
 }
 
+/// What the latest probe found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Evidence {
+    /// Its result.
+    pub outcome: Outcome,
+    /// When it ended.
+    pub at: Moment,
+    /// Results of this kind in a row, this one included; counted anew when check settings change (SG-195), so 0 until
+    /// the first one after that.
+    pub in_a_row: u32,
+}
+
 /// Requests begun before `began` may finish until `deadline`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Drain {
@@ -105,6 +121,27 @@ pub struct Drain {
     pub began: Moment,
     /// What is left then is cut (SG-155).
     pub deadline: Moment,
+    /// What was counted; `None` before the first count.
+    pub in_flight: Option<InFlight>,
+}
+
+/// Requests, streams, tunnels and flows that a drain waits for. Each belongs to one drain of its server, the first that
+/// began after it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct InFlight {
+    /// At the first count after the drain began; more, if one that began before it was seen only later.
+    pub first: u64,
+    /// At the latest count.
+    pub latest: u64,
+}
+
+/// What became of the requests that a drain waited for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tally {
+    /// Ended by themselves between the first count and the latest.
+    pub finished: u64,
+    /// Still open at the latest count, when the deadline came.
+    pub cut: u64,
 }
 
 /// Why a server drains (SG-153).
@@ -144,7 +181,15 @@ pub enum Notice {
     /// A drain began.
     DrainBegan(Drain),
     /// A drain ended.
-    DrainEnded(Drain, DrainEnd),
+    DrainEnded {
+        /// As it was last.
+        drain: Drain,
+        /// How.
+        end: DrainEnd,
+        /// `None`: nothing was counted while it lasted, as with a timeout of 0. Whoever carries the cut out can still
+        /// count before doing so.
+        tally: Option<Tally>,
+    },
 }
 
 /// Results in a row that change a verdict (SG-186).
@@ -161,10 +206,10 @@ pub struct Thresholds {
 pub enum Event {
     /// A probe ended.
     Probed(Outcome, Thresholds),
-    /// The weight became 0.
-    WeightZero,
-    /// The weight was 0 and is not any more; checks on or off.
-    WeightRaised {
+    /// The weight became 0, or its zone went out of reach.
+    OutOfUse,
+    /// The reverse; checks on or off.
+    InUse {
         /// Whether checks are on.
         checked: bool,
     },
@@ -180,36 +225,40 @@ pub enum Event {
     ReceivesFailOpen,
     /// It left the group; the drain's length, if draining is on.
     Removed(Option<Duration>),
-    /// Nothing was in flight to it at that moment.
-    Idle(Moment),
+    /// What was in flight to it was counted.
+    Counted {
+        /// In the order of [`Machine::drains`]: what was in flight that had begun before each.
+        open: Vec<u64>,
+        /// When.
+        at: Moment,
+    },
     /// Time passed; the length of slow start, if it is on.
     Tick(Option<Duration>),
 }
 
 impl Machine {
     /// A server that joins a group. `ramps` says whether a server that becomes usable now enters slow start.
-    pub fn join(has_weight: bool, checked: bool, ramps: bool, now: Moment) -> (Machine, Vec<Notice>) {
+    pub fn join(is_in_use: bool, checked: bool, ramps: bool, now: Moment) -> (Machine, Vec<Notice>) {
         let mut machine = Machine {
             state: State::Initial,
             since: now,
-            passes: 0,
-            failures: 0,
+            evidence: None,
             usable_since: None,
             ramp: None,
             drains: Vec::new(),
         };
         let mut notices = Vec::new();
-        if !has_weight {
+        if !is_in_use {
             machine.state = State::Unused;
         } else if !checked {
             machine.state = State::Unchecked;
-            machine.enter_traffic(ramps, now, &mut notices);
+            machine.enter_traffic(&|| ramps, now, &mut notices);
         }
         (machine, notices)
     }
 
-    /// Takes `event` into account. `ramps` as for [`Machine::join`].
-    pub fn handle(&mut self, event: Event, ramps: bool, now: Moment) -> Vec<Notice> {
+    /// Takes `event` into account. `ramps` as for [`Machine::join`]; asked only if the server becomes usable.
+    pub fn handle(&mut self, event: Event, ramps: &dyn Fn() -> bool, now: Moment) -> Vec<Notice> {
         let mut notices = Vec::new();
         match event {
             Event::Tick(slow_start) => {
@@ -219,10 +268,7 @@ impl Machine {
                 }
                 self.end_drains(|drain| drain.deadline <= now, DrainEnd::Deadline, now, &mut notices);
             }
-            Event::Idle(counted_at) => {
-                // A count from before the drain says nothing: requests may have begun between count and drain.
-                self.end_drains(|drain| drain.began <= counted_at, DrainEnd::Idle, now, &mut notices);
-            }
+            Event::Counted { open, at } => self.counted(&open, at, now, &mut notices),
             Event::Removed(drain) if self.is_member() => {
                 self.become_unusable(State::Leaving, now, &mut notices);
                 self.begin_drain(DrainCause::Removed, drain, now, &mut notices);
@@ -231,29 +277,37 @@ impl Machine {
             _ if !self.is_member() => {}
             Event::Removed(_) => {}
             Event::Probed(outcome, thresholds) => self.probed(outcome, thresholds, ramps, now, &mut notices),
-            Event::WeightZero => {
+            Event::OutOfUse => {
                 if self.state != State::Unused {
                     self.become_unusable(State::Unused, now, &mut notices);
+                    self.evidence = None;
                 }
             }
-            Event::WeightRaised { checked } => match (&self.state, checked) {
+            Event::InUse { checked } => match (&self.state, checked) {
                 (State::Unused, true) => self.change(State::Initial, now, &mut notices),
                 (State::Unused, false) => self.become_usable(State::Unchecked, ramps, now, &mut notices),
                 _ => {}
             },
-            Event::ChecksDisabled => match self.state {
-                State::Initial | State::Unhealthy(_) => {
-                    self.become_usable(State::Unchecked, ramps, now, &mut notices);
+            Event::ChecksDisabled => {
+                match self.state {
+                    State::Initial | State::Unhealthy(_) => {
+                        self.become_usable(State::Unchecked, ramps, now, &mut notices);
+                    }
+                    State::Healthy => self.change(State::Unchecked, now, &mut notices),
+                    _ => {}
                 }
-                State::Healthy => self.change(State::Unchecked, now, &mut notices),
-                _ => {}
-            },
+                self.evidence = None;
+            }
             Event::ChecksEnabled => {
                 if self.state == State::Unchecked {
                     self.change(State::Healthy, now, &mut notices);
                 }
             }
-            Event::ChecksChanged => self.restart_counts(),
+            Event::ChecksChanged => {
+                if let Some(evidence) = &mut self.evidence {
+                    evidence.in_a_row = 0;
+                }
+            }
             Event::ShutOut(drain) => {
                 if matches!(self.state, State::Unhealthy(_)) {
                     self.begin_drain(DrainCause::Unhealthy, drain, now, &mut notices);
@@ -275,6 +329,11 @@ impl Machine {
     /// Since when it stands there.
     pub fn since(&self) -> Moment {
         self.since
+    }
+
+    /// What its latest probe found; `None` where none has ended since it is in use and checked.
+    pub fn evidence(&self) -> Option<&Evidence> {
+        self.evidence.as_ref()
     }
 
     /// The API's word for the state.
@@ -304,7 +363,8 @@ impl Machine {
         &self.drains
     }
 
-    fn is_member(&self) -> bool {
+    /// Whether it has not left.
+    pub fn is_member(&self) -> bool {
         !matches!(self.state, State::Leaving | State::Gone)
     }
 
@@ -312,40 +372,66 @@ impl Machine {
         &mut self,
         outcome: Outcome,
         thresholds: Thresholds,
-        ramps: bool,
+        ramps: &dyn Fn() -> bool,
         now: Moment,
         notices: &mut Vec<Notice>,
     ) {
-        match outcome {
-            // A late result of a probe that began before the weight or the checks changed.
-            _ if matches!(self.state, State::Unused | State::Unchecked) => {}
-            Outcome::Passed => {
-                self.failures = 0;
-                self.passes = self.passes.saturating_add(1);
-                if self.state != State::Healthy && self.passes >= thresholds.healthy {
-                    self.become_usable(State::Healthy, ramps, now, notices);
-                }
-            }
-            Outcome::Failed(failure) => {
-                self.passes = 0;
-                self.failures = self.failures.saturating_add(1);
-                if let State::Unhealthy(latest) = &mut self.state {
-                    *latest = failure;
-                } else if self.failures >= thresholds.unhealthy {
-                    self.become_unusable(State::Unhealthy(failure), now, notices);
-                }
-            }
+        // A late result of a probe that began before the weight or the checks changed.
+        if matches!(self.state, State::Unused | State::Unchecked) {
+            return;
         }
+        let before = self.evidence.as_ref().filter(|before| before.outcome.passed() == outcome.passed());
+        let in_a_row = before.map_or(0, |before| before.in_a_row).saturating_add(1);
+        let is_decided = match outcome {
+            Outcome::Passed => in_a_row >= u32::from(thresholds.healthy),
+            Outcome::Failed(_) => in_a_row >= u32::from(thresholds.unhealthy),
+        };
+        match (&outcome, &mut self.state) {
+            (Outcome::Passed, State::Healthy) => {}
+            (Outcome::Passed, _) if is_decided => self.become_usable(State::Healthy, ramps, now, notices),
+            (Outcome::Failed(failure), State::Unhealthy(latest)) => latest.clone_from(failure),
+            (Outcome::Failed(failure), _) if is_decided => {
+                self.become_unusable(State::Unhealthy(failure.clone()), now, notices);
+            }
+            _ => {}
+        }
+        self.evidence = Some(Evidence { outcome, at: now, in_a_row });
     }
 
-    fn become_usable(&mut self, state: State, ramps: bool, now: Moment, notices: &mut Vec<Notice>) {
+    fn counted(&mut self, open: &[u64], at: Moment, now: Moment, notices: &mut Vec<Notice>) {
+        // A count from before the drain says nothing: requests may have begun between count and drain. Nor does one from
+        // its deadline on: what is not open any more may have been cut.
+        let is_about = |drain: &Drain| drain.began <= at && at < drain.deadline;
+        let mut of_older = 0;
+        for (drain, open) in self.drains.iter_mut().zip(open) {
+            let own = open.saturating_sub(of_older);
+            of_older = *open;
+            if is_about(drain) {
+                let first = drain.in_flight.map_or(own, |before| before.first.max(own));
+                drain.in_flight = Some(InFlight { first, latest: own });
+            }
+        }
+        // By all that it would cut, not by its own: an older drain may end later, and a count may be of the server as a
+        // whole, which tells nothing of what began between the two.
+        let mut open = open.iter();
+        let is_idle = |drain: &Drain| open.next() == Some(&0) && is_about(drain);
+        self.end_drains(is_idle, DrainEnd::Idle, now, notices);
+    }
+
+    fn become_usable(
+        &mut self,
+        state: State,
+        ramps: &dyn Fn() -> bool,
+        now: Moment,
+        notices: &mut Vec<Notice>,
+    ) {
         self.change(state, now, notices);
         self.enter_traffic(ramps, now, notices);
     }
 
-    fn enter_traffic(&mut self, ramps: bool, now: Moment, notices: &mut Vec<Notice>) {
+    fn enter_traffic(&mut self, ramps: &dyn Fn() -> bool, now: Moment, notices: &mut Vec<Notice>) {
         self.usable_since = Some(now);
-        if ramps {
+        if ramps() {
             self.ramp = Some(now);
             notices.push(Notice::RampBegan);
         }
@@ -360,13 +446,7 @@ impl Machine {
     fn change(&mut self, to: State, now: Moment, notices: &mut Vec<Notice>) {
         let from = std::mem::replace(&mut self.state, to.clone());
         self.since = now;
-        self.restart_counts();
         notices.push(Notice::State { from, to });
-    }
-
-    fn restart_counts(&mut self) {
-        self.passes = 0;
-        self.failures = 0;
     }
 
     fn end_ramp(&mut self, notices: &mut Vec<Notice>) {
@@ -383,7 +463,7 @@ impl Machine {
         notices: &mut Vec<Notice>,
     ) {
         let Some(timeout) = timeout else { return };
-        let drain = Drain { cause, began: now, deadline: now + timeout };
+        let drain = Drain { cause, began: now, deadline: now + timeout, in_flight: None };
         self.drains.push(drain);
         notices.push(Notice::DrainBegan(drain));
         self.end_drains(|drain| drain.deadline <= now, DrainEnd::Deadline, now, notices);
@@ -391,13 +471,13 @@ impl Machine {
 
     fn end_drains(
         &mut self,
-        ends: impl Fn(&Drain) -> bool,
-        how: DrainEnd,
+        mut ends: impl FnMut(&Drain) -> bool,
+        end: DrainEnd,
         now: Moment,
         notices: &mut Vec<Notice>,
     ) {
         for drain in self.drains.extract_if(.., |drain| ends(drain)) {
-            notices.push(Notice::DrainEnded(drain, how));
+            notices.push(Notice::DrainEnded { drain, end, tally: drain.tally(end) });
         }
         self.go_if_drained(now, notices);
     }
@@ -406,6 +486,14 @@ impl Machine {
         if self.state == State::Leaving && self.drains.is_empty() {
             self.change(State::Gone, now, notices);
         }
+    }
+}
+
+impl Drain {
+    fn tally(&self, end: DrainEnd) -> Option<Tally> {
+        let InFlight { first, latest } = self.in_flight?;
+        let cut = if end == DrainEnd::Deadline { latest } else { 0 };
+        Some(Tally { finished: first - latest, cut })
     }
 }
 

@@ -12,6 +12,6 @@ mod moment;
 mod outcome;
 
 pub use group::{GroupHealth, GroupNotice, MemberId, Standing};
-pub use machine::{Drain, DrainCause, DrainEnd, Notice, Status};
+pub use machine::{Drain, DrainCause, DrainEnd, Evidence, InFlight, Notice, Status, Tally};
 pub use moment::Moment;
 pub use outcome::{Failure, FailureReason, Outcome};

@@ -11,6 +11,13 @@ pub enum Outcome {
     Failed(Failure),
 }
 
+impl Outcome {
+    /// Whether it is [`Outcome::Passed`].
+    pub fn passed(&self) -> bool {
+        matches!(self, Outcome::Passed)
+    }
+}
+
 /// Why a probe failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failure {

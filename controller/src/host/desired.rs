@@ -362,6 +362,7 @@ pub(super) mod tests {
         addresses.chain(rules).chain(routes).collect()
     }
 
+    // Holds XR-14, XR-50, XR-103
     #[test]
     fn plans_the_tutorial() {
         assert_eq!(
@@ -437,6 +438,7 @@ pub(super) mod tests {
         assert!(state.rules.iter().any(|rule| rule.source == Ipv4Addr::new(172, 16, 1, 10)));
     }
 
+    // Holds XR-106
     #[test]
     fn routes_allow_for_the_narrowest_hop_and_skip_hops_without_weight() {
         let mut resources = resources();
@@ -456,6 +458,7 @@ pub(super) mod tests {
         );
     }
 
+    // Holds XR-108
     #[test]
     fn routes_by_silent_hops_come_last_and_stay() {
         let silent = [NextHopName::new("tr1-a")].into();

@@ -9,7 +9,7 @@ use super::interface::Mac;
 use super::{HostError, PROTOCOL, kernel};
 use futures_util::{StreamExt, TryStreamExt};
 use rtnetlink::packet_route::AddressFamily;
-use rtnetlink::packet_route::link::LinkAttribute;
+use rtnetlink::packet_route::link::{LinkAttribute, LinkFlags};
 use rtnetlink::packet_route::neighbour::{
     NeighbourAddress, NeighbourAttribute, NeighbourExtFlags, NeighbourMessage, NeighbourState,
 };
@@ -44,10 +44,14 @@ const SETTLE: Duration = Duration::from_millis(20);
 /// Longest time a change stays unseen whose message the kernel could not deliver.
 const POLL: Duration = Duration::from_secs(10);
 
+/// Names of the interfaces that are up and have a carrier.
+pub type Running = BTreeSet<String>;
+
 /// The kernel's links and IPv4 neighbours at one moment.
 struct Tables {
     /// Name and MAC by index.
     links: BTreeMap<u32, (String, Option<Mac>)>,
+    running: Running,
     neighbours: BTreeMap<(u32, Ipv4Addr), Neighbour>,
 }
 
@@ -133,10 +137,12 @@ impl Host {
     }
 
     async fn tables(&self) -> Result<Tables, HostError> {
-        let mut tables = Tables { links: BTreeMap::new(), neighbours: BTreeMap::new() };
+        let mut tables =
+            Tables { links: BTreeMap::new(), running: Running::new(), neighbours: BTreeMap::new() };
         let mut links = self.handle.link().get().execute();
         while let Some(link) = links.try_next().await.map_err(kernel("list interfaces"))? {
             let (mut name, mut mac) = (String::new(), None);
+            let is_running = link.header.flags.contains(LinkFlags::Up | LinkFlags::LowerUp);
             for attribute in link.attributes {
                 match attribute {
                     LinkAttribute::IfName(found) => name = found,
@@ -146,6 +152,9 @@ impl Host {
                     }
                     _ => {}
                 }
+            }
+            if is_running {
+                tables.running.insert(name.clone());
             }
             tables.links.insert(link.header.index, (name, mac));
         }
@@ -186,6 +195,7 @@ fn read_neighbour(message: NeighbourMessage) -> Option<(Ipv4Addr, Neighbour)> {
 #[derive(Debug)]
 pub struct NeighbourWatch {
     addresses: watch::Sender<BTreeSet<Ipv4Addr>>,
+    running: watch::Receiver<Option<Running>>,
     task: JoinHandle<()>,
 }
 
@@ -199,19 +209,25 @@ impl NeighbourWatch {
             rtnetlink::new_multicast_connection(&groups).map_err(HostError::Open)?;
         let (addresses, wanted) = watch::channel(BTreeSet::new());
         let (report, reports) = watch::channel(Resolutions::new());
+        let (report_running, running) = watch::channel(None);
         let task = tokio::spawn(async move {
             let events = events.map(drop);
             tokio::select! {
                 () = connection => log::error!("the kernel's neighbour messages ended"),
-                () = follow(&host, wanted, events, report) => {}
+                () = follow(&host, wanted, events, report, report_running) => {}
             }
         });
-        Ok((NeighbourWatch { addresses, task }, reports))
+        Ok((NeighbourWatch { addresses, running, task }, reports))
+    }
+
+    /// Which interfaces run, followed likewise; `None` until that is known.
+    pub fn running(&self) -> watch::Receiver<Option<Running>> {
+        self.running.clone()
     }
 
     /// Replaces the addresses; neighbours no longer needed are let go.
     pub fn set_addresses(&self, addresses: BTreeSet<Ipv4Addr>) {
-        self.addresses.send_replace(addresses);
+        self.addresses.send_if_modified(|current| replace(current, addresses));
     }
 }
 
@@ -226,15 +242,15 @@ async fn follow(
     mut wanted: watch::Receiver<BTreeSet<Ipv4Addr>>,
     mut events: impl futures_util::Stream<Item = ()> + Unpin,
     report: watch::Sender<Resolutions>,
+    report_running: watch::Sender<Option<Running>>,
 ) {
     loop {
         let addresses = wanted.borrow_and_update().clone();
         match resolve_and_release(host, &addresses).await {
-            Ok(resolutions) => drop(report.send_if_modified(|current| {
-                let is_new = *current != resolutions;
-                *current = resolutions;
-                is_new
-            })),
+            Ok((resolutions, running)) => {
+                report.send_if_modified(|current| replace(current, resolutions));
+                report_running.send_if_modified(|current| replace(current, Some(running)));
+            }
             Err(error) => log::warn!("neighbours: {error}; next attempt within {} s", POLL.as_secs()),
         }
         tokio::select! {
@@ -249,12 +265,23 @@ async fn follow(
     }
 }
 
-async fn resolve_and_release(host: &Host, addresses: &BTreeSet<Ipv4Addr>) -> Result<Resolutions, HostError> {
-    let (resolutions, tables) = host.resolve_with(addresses).await?;
+/// Whether `new` differs from what it replaces.
+fn replace<T: PartialEq>(current: &mut T, new: T) -> bool {
+    let is_new = *current != new;
+    *current = new;
+    is_new
+}
+
+async fn resolve_and_release(
+    host: &Host,
+    addresses: &BTreeSet<Ipv4Addr>,
+) -> Result<(Resolutions, Running), HostError> {
+    let (resolutions, mut tables) = host.resolve_with(addresses).await?;
+    let running = std::mem::take(&mut tables.running);
     let used =
         resolutions.values().flatten().map(|resolved| (resolved.ifindex, resolved.neighbour)).collect();
     host.release_all_but(&used, tables).await?;
-    Ok(resolutions)
+    Ok((resolutions, running))
 }
 
 #[cfg(test)]
@@ -366,6 +393,34 @@ mod tests {
             assert!(of("198.51.100.1").await.unwrap_err().starts_with("no route"));
             assert!(of("172.16.1.10").await.unwrap_err().contains("Local"));
             assert_eq!(of("172.16.1.77").await.unwrap().destination_mac, None);
+        });
+    }
+
+    #[test]
+    fn tells_interfaces_that_run_from_those_that_do_not() {
+        if root_or_skip("tells_interfaces_that_run_from_those_that_do_not") {
+            return;
+        }
+        let (ours, peer) = pair();
+        in_namespace(&ours, async {
+            let (watch, _reports) = NeighbourWatch::start().unwrap();
+            let mut running = watch.running();
+            let runs = |running: &Option<Running>, wanted: bool| {
+                running.as_ref().is_some_and(|running| running.contains("eth1") == wanted)
+            };
+            for (wanted, change) in [
+                (true, None),
+                (false, Some((&peer, "link set peer down"))),
+                (true, Some((&peer, "link set peer up"))),
+                (false, Some((&ours, "link set eth1 down"))),
+            ] {
+                if let Some((namespace, command)) = change {
+                    namespace.ip(command);
+                }
+                let found =
+                    tokio::time::timeout(Duration::from_secs(5), running.wait_for(|r| runs(r, wanted)));
+                found.await.unwrap_or_else(|_| panic!("{wanted} not reported")).unwrap();
+            }
         });
     }
 

@@ -95,6 +95,7 @@ mod tests {
     use super::super::desired::tests::node;
     use super::*;
 
+    // Holds XR-105
     #[test]
     fn only_a_strict_filter_has_to_change() {
         let table = [
@@ -111,6 +112,7 @@ mod tests {
         }
     }
 
+    // Holds XR-105
     #[test]
     fn changes_what_it_must_and_puts_it_back() {
         let root = std::env::temp_dir().join(format!("cw-health-sysctl-{}", std::process::id()));

@@ -32,14 +32,18 @@ pub(super) struct Indices {
 }
 
 impl Indices {
-    /// `current` holds the live elements' (identity, index).
+    /// `current` holds the live elements' (identity, index). An identity may have several indices; [`Indices::of`] is not
+    /// for those.
     pub(super) fn new(
         what: &'static str,
         capacity: u32,
         current: impl Iterator<Item = (u64, u32)>,
     ) -> Indices {
-        let assigned: BTreeMap<u64, u32> = current.filter(|(identity, _)| *identity != 0).collect();
-        let taken = assigned.values().copied().collect();
+        let (mut assigned, mut taken) = (BTreeMap::new(), BTreeSet::new());
+        for (identity, index) in current.filter(|(identity, _)| *identity != 0) {
+            assigned.insert(identity, index);
+            taken.insert(index);
+        }
         Indices { what, capacity, assigned, taken, next: 0 }
     }
 
@@ -48,6 +52,13 @@ impl Indices {
         if let Some(index) = self.assigned.get(&identity) {
             return Ok(*index);
         }
+        let index = self.another()?;
+        self.assigned.insert(identity, index);
+        Ok(index)
+    }
+
+    /// An index that nobody has had until now.
+    pub(super) fn another(&mut self) -> Result<u32, CapacityError> {
         while self.taken.contains(&self.next) {
             self.next += 1;
         }
@@ -59,7 +70,6 @@ impl Indices {
             });
         }
         self.taken.insert(self.next);
-        self.assigned.insert(identity, self.next);
         Ok(self.next)
     }
 }
@@ -75,6 +85,9 @@ mod tests {
         assert_eq!(indices.of(9), Ok(1));
         assert_eq!(indices.of(9), Ok(1));
         assert_eq!(indices.of(10), Ok(3));
+        // Of one identity's two indices neither is free.
+        let mut twice = Indices::new("servers", 4, [(7, 0), (7, 1)].into_iter());
+        assert_eq!(twice.another(), Ok(2));
         assert_eq!(indices.of(11), Err(CapacityError { what: "servers", needed: 5, capacity: 4 }));
     }
 }

@@ -1,17 +1,57 @@
 //! Map contents as values.
 
 use super::diff::{Change, MapOp};
+use crate::balance::maglev::{self, Builder, Member};
 use forwarder_common::address::Be32;
+use forwarder_common::limits;
 use forwarder_common::next_hop::{HopGroup, NextHop};
 use forwarder_common::server::Server;
 use forwarder_common::settings::Settings;
 use forwarder_common::tunnel::{RouteKey, TunnelKey};
-use forwarder_common::vip::{MaglevEntry, Vip, VipKey};
+use forwarder_common::vip::{MaglevEntry, NO_SERVER, Vip, VipKey};
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::sync::LazyLock;
 
-/// One Maglev table, [`forwarder_common::limits::MAGLEV_ENTRIES`] long.
-pub type Table = Arc<[MaglevEntry]>;
+/// One Maglev table, as its members: they decide who owns which entry.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Table {
+    /// Those with weight, by identity.
+    members: Vec<Member>,
+}
+
+static BUILDER: LazyLock<Builder> = LazyLock::new(|| Builder::new(limits::MAGLEV_ENTRIES as usize));
+
+impl Table {
+    /// The table of `members`.
+    pub fn new(members: impl IntoIterator<Item = Member>) -> Table {
+        let mut members: Vec<Member> = members.into_iter().filter(|member| member.weight > 0).collect();
+        members.sort_unstable_by_key(|member| member.identity);
+        Table { members }
+    }
+
+    /// The table in `slot`, by what the elements of its servers say.
+    pub fn of_servers(servers: &BTreeMap<u32, Server>, slot: u32) -> Table {
+        let has_share = |server: &Server| server.weight > 0 && server.table == slot;
+        let members = servers.iter().filter(|(_, server)| has_share(server));
+        Table::new(members.map(|(index, server)| Member {
+            // Servers are fewer than a u16 can count.
+            index: *index as u16,
+            identity: server.identity,
+            weight: server.weight,
+        }))
+    }
+
+    /// Servers with a share, by identity.
+    pub fn members(&self) -> &[Member] {
+        &self.members
+    }
+
+    /// Index of the server of every entry, [`limits::MAGLEV_ENTRIES`] of them. Takes milliseconds.
+    pub fn owners(&self) -> Vec<MaglevEntry> {
+        const { assert!(maglev::EMPTY == NO_SERVER) };
+        BUILDER.build(&self.members)
+    }
+}
 
 /// One copy of every configuration array. Elements that are absent are free, that is all zero.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -3,21 +3,22 @@
 use super::capacity::{CapacityError, Indices};
 use super::contents::{Arrays, Keys, MapContents, MapState, Table};
 use super::identity::identity;
+use super::servers::{l4_groups, stays};
+use super::tables::{TableSlots, zone_of_table};
 use crate::balance::maglev::{self, Builder, Member};
-use crate::health::{Moment, Standing, Status};
+use crate::health::{Moment, Standing};
 use crate::model::{
-    AdmissionMode, Encapsulation, Listener, ListenerProtocol, Node, NodeZone, Resources, ServerAddress,
-    ServerGroup, ServerGroupName, TransitRouter, Vpc,
+    AdmissionMode, Encapsulation, Listener, ListenerProtocol, Node, NodeZone, Resources, Scheduler,
+    ServerAddress, ServerGroupName, TransitRouter, Vpc,
 };
 use crate::routing::{self, Path};
 use forwarder_common::address::{Be16, Be32, Mac};
 use forwarder_common::headers::{PROTOCOL_TCP, VXLAN_OVERHEAD};
-use forwarder_common::limits::{self, HOP_BUCKETS, HOPS_PER_GROUP, MAGLEV_ENTRIES};
+use forwarder_common::limits::{self, HOP_BUCKETS, HOPS_PER_GROUP};
 use forwarder_common::next_hop::{self, HopGroup, NO_HOP, NextHop};
-use forwarder_common::server::{self, REACH_DIRECT, REACH_NONE, REACH_ROUTED};
 use forwarder_common::settings::Settings;
 use forwarder_common::tunnel::{ANY_VNI, PAIR_ONLY, RouteKey, TunnelKey, route_prefix};
-use forwarder_common::vip::{self, ADDRESS_ONLY, MaglevEntry, NO_SERVER, Vip, VipKey};
+use forwarder_common::vip::{self, ADDRESS_ONLY, Vip, VipKey};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -31,7 +32,8 @@ pub struct Inputs<'a> {
     pub standings: &'a BTreeMap<ServerGroupName, Vec<Standing>>,
     /// How the addresses of [`neighbours_wanted`] are reached; missing ones are not reachable (yet).
     pub neighbours: &'a BTreeMap<Ipv4Addr, Neighbour>,
-    /// Indices of servers that flows still hold. A server that left without a drain keeps them.
+    /// Indices of servers that flows still hold. A server that left without a drain keeps them. Only those of
+    /// [`super::departed`] matter.
     pub in_use: &'a BTreeSet<u32>,
     /// Since when there are standings: a drain that began before, under an earlier process, has left none.
     pub known_since: Moment,
@@ -62,7 +64,7 @@ pub fn neighbours_wanted(
 ) -> BTreeSet<Ipv4Addr> {
     let endpoints = served_hops(node, resources).map(|(_, hop)| hop.address);
     let servers = l4_groups(resources).into_iter().flat_map(|group| {
-        members(group, standings, Moment::default())
+        stays(group, standings)
             .into_keys()
             .filter(|address| {
                 matches!(routing::resolve(resources, group.vpc.as_ref(), address.ip), Path::Local)
@@ -78,20 +80,23 @@ pub fn desired(inputs: &Inputs, current: &MapState) -> Result<MapContents, Capac
     let mut draft = Draft::new(inputs, current);
     draft.settings()?;
     draft.routes()?;
-    let groups = draft.groups()?;
-    draft.vips(&groups)?;
+    draft.servers()?;
+    let tables = draft.tables()?;
+    draft.vips(&tables)?;
     draft.finish()
 }
 
 /// A plan in the making.
-struct Draft<'a> {
-    inputs: &'a Inputs<'a>,
-    current: &'a MapState,
-    arrays: Arrays,
+pub(super) struct Draft<'a> {
+    pub inputs: &'a Inputs<'a>,
+    pub current: &'a MapState,
+    pub arrays: Arrays,
     keys: Keys,
-    tables: BTreeMap<u32, Table>,
+    pub tables: BTreeMap<u32, Table>,
     vip_indices: Indices,
-    server_indices: Indices,
+    pub server_indices: Indices,
+    /// Elements in which new flows of a server begin, by its group and address.
+    pub serving: BTreeMap<(&'a str, ServerAddress), u32>,
     hop_indices: Indices,
     group_indices: Indices,
     /// Hop group of each (VPC, destination).
@@ -123,6 +128,7 @@ impl<'a> Draft<'a> {
                 limits::HOP_GROUPS,
                 live.hop_group.iter().map(|(i, g)| (g.identity, *i)),
             ),
+            serving: BTreeMap::new(),
             hop_groups: BTreeMap::new(),
         }
     }
@@ -184,7 +190,7 @@ impl<'a> Draft<'a> {
     }
 
     /// The group of hops that carry `destination` of `vpc`. One group per route, so that a route's index never changes.
-    fn hop_group(
+    pub fn hop_group(
         &mut self,
         vpc: &'a Vpc,
         destination: ipnet::Ipv4Net,
@@ -263,104 +269,8 @@ impl<'a> Draft<'a> {
         Ok((identity, index))
     }
 
-    /// Servers and tables of L4 groups; the table slot of each group.
-    fn groups(&mut self) -> Result<BTreeMap<ServerGroupName, u32>, CapacityError> {
-        let groups = l4_groups(self.inputs.resources);
-        CapacityError::check("server groups of TCP listeners", groups.len(), limits::MAGLEV_TABLES / 2)?;
-        let mut wanted = BTreeMap::new();
-        for group in groups {
-            let mut entries = Vec::new();
-            for (address, weight) in members(group, self.inputs.standings, self.inputs.now) {
-                let (identity, index) = self.server(group, address)?;
-                entries.push(Member { index: index as u16, identity, weight });
-            }
-            wanted.insert(group.name.clone(), entries);
-        }
-        self.departed();
-        let mut slots = BTreeMap::new();
-        let mut taken = self.slots_in_use();
-        for (name, members) in wanted {
-            let old = self.current_slot(&name);
-            if let Some(slot) = old
-                && self.is_unproven(&name, &members, slot)
-            {
-                self.tables.insert(slot, self.current.tables[&slot].clone());
-                slots.insert(name, slot);
-                continue;
-            }
-            let (slot, table) = table(&members, old.map(|slot| (slot, &self.current.tables[&slot])), &taken);
-            let slot = slot.ok_or(CapacityError {
-                what: "Maglev tables",
-                needed: taken.len() + 1,
-                capacity: limits::MAGLEV_TABLES,
-            })?;
-            taken.insert(slot);
-            self.tables.insert(slot, table);
-            slots.insert(name, slot);
-        }
-        Ok(slots)
-    }
-
-    /// Whether nothing is known yet of any server of a group that has a table, as after a restart of this program: the
-    /// table of before knows better than fail-open, as long as it holds nobody who has left.
-    fn is_unproven(&self, group: &ServerGroupName, members: &[Member], slot: u32) -> bool {
-        let standings = self.inputs.standings.get(group).map_or(&[][..], Vec::as_slice);
-        let nothing_known = standings.iter().all(|standing| standing.status == Status::Initial);
-        let in_table: BTreeSet<u16> = self.current.tables[&slot].iter().map(|entry| entry.server).collect();
-        let known: BTreeSet<u16> = members.iter().map(|member| member.index).collect();
-        nothing_known
-            && in_table.len() > usize::from(in_table.contains(&NO_SERVER))
-            && in_table.is_subset(&known)
-    }
-
-    fn server(&mut self, group: &ServerGroup, address: ServerAddress) -> Result<(u64, u32), CapacityError> {
-        let identity = server_identity(&group.name, address);
-        let index = self.server_indices.of(identity)?;
-        let (reach, via) = match routing::resolve(self.inputs.resources, group.vpc.as_ref(), address.ip) {
-            Path::Local => (REACH_DIRECT, self.direct_hop(ipv4(address.ip))?),
-            Path::Via { route, transit_router, .. } => {
-                let vpc = group.vpc.as_ref().expect("only a VPC has routes");
-                let vpc = &self.inputs.resources.vpcs[vpc];
-                (REACH_ROUTED, self.hop_group(vpc, route.destination, transit_router)?)
-            }
-            Path::None => (REACH_NONE, 0),
-        };
-        let before = self.current.live().server.get(&index);
-        let generation = match before {
-            Some(server) if server.identity == identity => server.generation,
-            Some(server) => server.generation.wrapping_add(1),
-            None => 1,
-        };
-        let state =
-            if self.drain_is_over(group, address) { server::STATE_GONE } else { server::STATE_SERVING };
-        self.arrays.server.insert(
-            index,
-            server::Server {
-                identity,
-                generation,
-                via,
-                address: ipv4(address.ip).into(),
-                port: Be16::new(address.port.get()),
-                reach,
-                state,
-            },
-        );
-        Ok((identity, index))
-    }
-
-    /// Whether the flows of a failed server are to be cut: drains are on, none runs (any more), and nothing new comes.
-    fn drain_is_over(&self, group: &ServerGroup, address: ServerAddress) -> bool {
-        group.connection_drain.is_some()
-            && self.inputs.standings.get(&group.name).into_iter().flatten().any(|standing| {
-                standing.address == address
-                    && standing.status == Status::Unhealthy
-                    && standing.drains.is_empty()
-                    && !standing.receives_new
-            })
-    }
-
     /// A hop to a neighbour on a link. Servers behind one gateway share it.
-    fn direct_hop(&mut self, address: Ipv4Addr) -> Result<u32, CapacityError> {
+    pub fn direct_hop(&mut self, address: Ipv4Addr) -> Result<u32, CapacityError> {
         let neighbour = self.inputs.neighbours.get(&address);
         let gateway = neighbour.map_or(address, |neighbour| neighbour.gateway);
         let ifindex = neighbour.map_or(0, |neighbour| neighbour.ifindex);
@@ -376,95 +286,28 @@ impl<'a> Draft<'a> {
         Ok(index)
     }
 
-    /// Servers that left: those whose flows may last keep their element, all others become free and remember their
-    /// generation, so that no old flow falls to the next holder of the index.
-    fn departed(&mut self) {
-        for (index, server) in &self.current.live().server {
-            if self.arrays.server.contains_key(index) {
-                continue;
-            }
-            let keeps = server.state == server::STATE_SERVING
-                && self.inputs.in_use.contains(index)
-                && !self.was_drained(server)
-                && self.way_still_exists(server);
-            let element = if keeps {
-                *server
-            } else {
-                server::Server { generation: server.generation, ..server::Server::default() }
-            };
-            self.arrays.server.insert(*index, element);
-        }
-    }
-
-    /// Whether a server that left belonged to a group with drains, and its own is over. A drain in progress has a
-    /// standing, and with it the server an element among the wanted ones (SG-155); but one that an earlier process began
-    /// is remembered by nobody, and lasts until its time must be up.
-    fn was_drained(&self, server: &server::Server) -> bool {
-        let Ok(port) = server.port.get().try_into() else { return false };
-        let address = ServerAddress { ip: server.address.address().into(), port };
-        self.inputs.resources.server_groups.values().any(|group| {
-            group
-                .connection_drain
-                .is_some_and(|drain| self.inputs.now >= self.inputs.known_since + drain.timeout)
-                && server_identity(&group.name, address) == server.identity
-        })
-    }
-
-    /// Keeps the next hop of a server that left but has flows; whether there still is one.
-    fn way_still_exists(&mut self, server: &server::Server) -> bool {
-        let live = self.current.live();
-        match server.reach {
-            REACH_DIRECT => match live.next_hop.get(&server.via) {
-                Some(hop) => {
-                    self.arrays.next_hop.entry(server.via).or_insert(*hop);
-                    true
-                }
-                None => false,
-            },
-            REACH_ROUTED => self.arrays.hop_group.contains_key(&server.via),
-            _ => false,
-        }
-    }
-
-    /// Slots that packets may be reading now.
-    fn slots_in_use(&self) -> BTreeSet<u32> {
-        self.current.live().vip.values().filter(|vip| vip.kind == vip::KIND_L4).map(|vip| vip.table).collect()
-    }
-
-    /// The slot of a group's table now, found through the VIPs of its listeners.
-    fn current_slot(&self, group: &ServerGroupName) -> Option<u32> {
-        let resources = self.inputs.resources;
-        let slot = resources.listeners.values().filter(|l| is_l4(l) && l.server_group == *group).find_map(
-            |listener| {
-                let balancer = resources.load_balancers.get(&listener.load_balancer)?;
-                self.inputs.node.zones_of(balancer).find_map(|zone| {
-                    let index = self.current.keys.vips.get(&vip_key(zone.vip, listener))?;
-                    let vip = self.current.live().vip.get(index)?;
-                    (vip.kind == vip::KIND_L4 && vip.identity == vip_identity(zone.vip, listener))
-                        .then_some(vip.table)
-                })
-            },
-        )?;
-        self.current.tables.contains_key(&slot).then_some(slot)
-    }
-
-    fn vips(&mut self, tables: &BTreeMap<ServerGroupName, u32>) -> Result<(), CapacityError> {
+    fn vips(&mut self, tables: &TableSlots<'a>) -> Result<(), CapacityError> {
         let resources = self.inputs.resources;
         for listener in resources.listeners.values() {
             let Some(balancer) = resources.load_balancers.get(&listener.load_balancer) else { continue };
-            for zone in self.inputs.node.zones_of(balancer) {
-                let identity = vip_identity(zone.vip, listener);
+            for mapping in self.inputs.node.zones_of(balancer) {
+                let identity = vip_identity(mapping.vip, listener);
                 let index = self.vip_indices.of(identity)?;
-                let (kind, table) = match listener.protocol {
-                    ListenerProtocol::Http | ListenerProtocol::Https | ListenerProtocol::Quic => {
-                        (vip::KIND_L7, 0)
-                    }
-                    ListenerProtocol::Tcp => (vip::KIND_L4, tables[&listener.server_group]),
+                let vip = if is_l4(listener) {
+                    let group = &resources.server_groups[&listener.server_group];
+                    let choice = match group.scheduler {
+                        Scheduler::Sch(_) => vip::BY_SOURCE,
+                        Scheduler::Wrr | Scheduler::Wlc => vip::BY_FLOW,
+                    };
+                    let table = tables[&(&group.name, zone_of_table(group, mapping))];
+                    Vip { identity, kind: vip::KIND_L4, choice, table }
+                } else {
+                    Vip { identity, kind: vip::KIND_L7, ..Vip::default() }
                 };
-                self.arrays.vip.insert(index, Vip { identity, kind, table });
-                self.keys.vips.insert(vip_key(zone.vip, listener), index);
-                if listener.protocol == ListenerProtocol::Tcp {
-                    let whole = VipKey { port: Be16::new(0), ..vip_key(zone.vip, listener) };
+                self.arrays.vip.insert(index, vip);
+                self.keys.vips.insert(vip_key(mapping.vip, listener), index);
+                if is_l4(listener) {
+                    let whole = VipKey { port: Be16::new(0), ..vip_key(mapping.vip, listener) };
                     self.keys.vips.insert(whole, ADDRESS_ONLY);
                 }
             }
@@ -476,23 +319,6 @@ impl<'a> Draft<'a> {
         CapacityError::check("next hops", self.arrays.next_hop.len(), limits::NEXT_HOPS)?;
         Ok(MapContents { arrays: self.arrays, keys: self.keys, tables: self.tables })
     }
-}
-
-/// A table with these members: the current one with its slot if the assignment is the same, else a new one in a slot
-/// that nobody reads. `None` for the slot when there is none.
-fn table(members: &[Member], current: Option<(u32, &Table)>, taken: &BTreeSet<u32>) -> (Option<u32>, Table) {
-    let owners = Builder::new(MAGLEV_ENTRIES as usize).build(members);
-    if let Some((slot, table)) = current
-        && table.iter().map(|entry| entry.server).eq(owners.iter().copied())
-    {
-        return (Some(slot), table.clone());
-    }
-    let entries = owners.iter().enumerate().map(|(place, owner)| MaglevEntry {
-        server: *owner,
-        previous: current.map_or(NO_SERVER, |(_, table)| table[place].server),
-    });
-    let free = (0..limits::MAGLEV_TABLES).find(|slot| !taken.contains(slot));
-    (free, entries.collect())
 }
 
 /// The part of a next hop that concerns the link; unresolved without a neighbour.
@@ -508,29 +334,6 @@ fn link(neighbour: Option<&Neighbour>, gateway: Ipv4Addr) -> NextHop {
     }
 }
 
-/// Groups that TCP listeners use, each once.
-fn l4_groups(resources: &Resources) -> Vec<&ServerGroup> {
-    let names: BTreeSet<&ServerGroupName> =
-        resources.listeners.values().filter(|listener| is_l4(listener)).map(|l| &l.server_group).collect();
-    names.into_iter().filter_map(|name| resources.server_groups.get(name)).collect()
-}
-
-/// The servers of a group that have an element, with their weight in a table built `now`: those configured, and those
-/// that left and drain.
-fn members(
-    group: &ServerGroup,
-    standings: &BTreeMap<ServerGroupName, Vec<Standing>>,
-    now: Moment,
-) -> BTreeMap<ServerAddress, u32> {
-    let mut weights: BTreeMap<ServerAddress, u32> =
-        group.servers.iter().map(|server| (server.address, 0)).collect();
-    for standing in standings.get(&group.name).into_iter().flatten() {
-        // A server that left, drains and came back stands here twice; only one of the two receives.
-        *weights.entry(standing.address).or_default() += standing.table_weight(now);
-    }
-    weights
-}
-
 fn served_hops<'a>(
     node: &'a Node,
     resources: &'a Resources,
@@ -541,26 +344,16 @@ fn served_hops<'a>(
     })
 }
 
-fn is_l4(listener: &Listener) -> bool {
+pub(super) fn is_l4(listener: &Listener) -> bool {
     listener.protocol == ListenerProtocol::Tcp
 }
 
-fn vip_key(address: Ipv4Addr, listener: &Listener) -> VipKey {
+pub(super) fn vip_key(address: Ipv4Addr, listener: &Listener) -> VipKey {
     VipKey { address: address.into(), port: Be16::new(listener.port.get()), protocol: PROTOCOL_TCP, zero: 0 }
 }
 
-fn vip_identity(address: Ipv4Addr, listener: &Listener) -> u64 {
+pub(super) fn vip_identity(address: Ipv4Addr, listener: &Listener) -> u64 {
     identity(&[b"vip", &address.octets(), &listener.port.get().to_be_bytes(), b"tcp"])
-}
-
-/// What names the element of a server of an L4 group.
-pub fn server_identity(group: &ServerGroupName, address: ServerAddress) -> u64 {
-    identity(&[
-        b"server",
-        group.as_str().as_bytes(),
-        &ipv4(address.ip).octets(),
-        &address.port.get().to_be_bytes(),
-    ])
 }
 
 /// The address of an L4 server: configuration has only IPv4 ones there.

@@ -107,6 +107,7 @@ fn vip_index(index: u32) -> String {
 
 fn vip_value(vip: &Vip) -> String {
     match vip.kind {
+        vip::KIND_L4 if vip.choice == vip::BY_SOURCE => format!("L4 table {} by source", vip.table),
         vip::KIND_L4 => format!("L4 table {}", vip.table),
         vip::KIND_L7 => "L7".into(),
         _ => "free".into(),
@@ -122,10 +123,11 @@ fn server_value(server: &Server) -> String {
     match server.state {
         server::STATE_FREE => format!("free, generation {}", server.generation),
         state => format!(
-            "{}:{} {via}, generation {}{}",
+            "{}:{} {via}, generation {}{}{}",
             server.address.address(),
             server.port.get(),
             server.generation,
+            if server.drain_deadline == 0 { "" } else { ", draining" },
             if state == server::STATE_GONE { ", gone" } else { "" }
         ),
     }
@@ -177,8 +179,8 @@ fn tunnel_key(key: &TunnelKey) -> String {
 /// How many slots each server has: the part of a table that people can check.
 fn shares(table: &Table) -> String {
     let mut counts: BTreeMap<u16, usize> = BTreeMap::new();
-    for entry in table.iter() {
-        *counts.entry(entry.server).or_default() += 1;
+    for owner in table.owners() {
+        *counts.entry(owner).or_default() += 1;
     }
     let shares = counts.iter().map(|(server, count)| match *server {
         NO_SERVER => format!("none x{count}"),

@@ -9,17 +9,22 @@
 
 mod capacity;
 mod contents;
+mod cuts;
 mod desired;
 mod diff;
 mod dump;
 mod identity;
+mod servers;
 mod snapshot;
+mod tables;
 #[cfg(test)]
 mod tests;
 
 pub use capacity::CapacityError;
 pub use contents::{Arrays, Keys, MapContents, MapState, Table};
-pub use desired::{Inputs, Neighbour, desired, neighbours_wanted, server_identity};
+pub use cuts::Cuts;
+pub use desired::{Inputs, Neighbour, desired, neighbours_wanted};
 pub use diff::{Change, MapOp, diff};
 pub use dump::{dump_change, dump_contents};
-pub use snapshot::{Ids, snapshot};
+pub use servers::{departed, server_identity};
+pub use snapshot::{Ids, snapshot, sources};

@@ -2,14 +2,14 @@
 
 use crate::health::{Standing, Status};
 use crate::model::{
-    GroupProtocol, HashFactor, Listener, LoadBalancerName, Node, Resources, Scheduler, ServerAddress,
-    ServerGroup, ServerGroupName, StickySession, ZoneMapping, ZoneName,
+    GroupProtocol, HashFactor, Listener, LoadBalancer, LoadBalancerName, Node, Resources, Scheduler,
+    ServerAddress, ServerGroup, ServerGroupName, StickySession, ZoneMapping, ZoneName,
 };
 use crate::snapshot::{
     FunctionSnapshot, GroupSnapshot, ListenerSnapshot, Ramp, SchedulerSnapshot, ServerSnapshot, Snapshot,
     StickySnapshot, UpstreamProtocol, VerificationSnapshot,
 };
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroU16;
 use std::time::Duration;
@@ -17,15 +17,22 @@ use std::time::Duration;
 /// Numbers that name servers and listeners toward the engine and in its counters. Given once, never again to another.
 #[derive(Clone, Debug, Default)]
 pub struct Ids {
-    servers: BTreeMap<(ServerGroupName, ServerAddress), u32>,
+    servers: BTreeMap<ServerGroupName, BTreeMap<ServerAddress, u32>>,
+    next_server: u32,
     listeners: BTreeMap<(LoadBalancerName, NonZeroU16, ZoneName), u32>,
 }
 
 impl Ids {
     /// The number of a server of a group.
     pub fn server(&mut self, group: &ServerGroupName, address: ServerAddress) -> u32 {
-        let next = self.servers.len() as u32;
-        *self.servers.entry((group.clone(), address)).or_insert(next)
+        // Looked up a thousand times in each plan, so without a key made for the purpose.
+        if let Some(id) = self.servers.get(group).and_then(|servers| servers.get(&address)) {
+            return *id;
+        }
+        let id = self.next_server;
+        self.next_server += 1;
+        self.servers.entry(group.clone()).or_default().insert(address, id);
+        id
     }
 
     /// The number of a listener in a zone, by what makes it one (LR-3): under another name it keeps its sockets.
@@ -35,11 +42,22 @@ impl Ids {
     }
 }
 
-/// The snapshot for what is configured and how servers stand. Groups that no HTTP listener uses are left out.
+/// Where connections and probes to servers come from: the local addresses of `balancer` in the zones that `node` serves,
+/// without those in `dead` zones unless there are no others.
+pub fn sources(node: &Node, balancer: &LoadBalancer, dead: &BTreeSet<ZoneName>) -> Vec<IpAddr> {
+    let is_alive = |mapping: &&ZoneMapping| !dead.contains(&mapping.zone);
+    let alive: Vec<IpAddr> =
+        node.zones_of(balancer).filter(is_alive).flat_map(ZoneMapping::sources).collect();
+    if alive.is_empty() { node.zones_of(balancer).flat_map(ZoneMapping::sources).collect() } else { alive }
+}
+
+/// The snapshot for what is configured and how servers stand, without keys and cuts. Groups that no HTTP listener uses
+/// are left out. `dead` are zones whose interface is down.
 pub fn snapshot(
     node: &Node,
     resources: &Resources,
     standings: &BTreeMap<ServerGroupName, Vec<Standing>>,
+    dead: &BTreeSet<ZoneName>,
     ids: &mut Ids,
 ) -> Snapshot {
     let mut groups: Vec<GroupSnapshot> = Vec::new();
@@ -48,7 +66,7 @@ pub fn snapshot(
     for listener in resources.listeners.values().filter(|listener| !listener.protocol.is_l4()) {
         let Some(balancer) = resources.load_balancers.get(&listener.load_balancer) else { continue };
         let group = &resources.server_groups[&listener.server_group];
-        let sources: Vec<IpAddr> = node.zones_of(balancer).flat_map(ZoneMapping::sources).collect();
+        let sources = sources(node, balancer, dead);
         for mapping in node.zones_of(balancer) {
             // Where traffic may not cross zones, each zone has its own view of the group (SG-171).
             let zone = (!group.cross_zone).then_some(&mapping.zone);

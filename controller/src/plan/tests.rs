@@ -1,8 +1,10 @@
 //! Model and clock in, map operations out.
 
 mod capacity;
+mod drains;
 mod golden;
 mod properties;
+mod tables;
 
 use super::{
     CapacityError, Change, Inputs, MapContents, MapState, Neighbour, desired, diff, neighbours_wanted,
@@ -205,6 +207,7 @@ fn standing(server: &Server) -> Standing {
         status: Status::Normal,
         failure: None,
         since: Moment::default(),
+        evidence: None,
         drains: Vec::new(),
     }
 }

@@ -48,7 +48,7 @@ pub(super) mod tests {
     use super::*;
     use crate::model::{HealthCheck, HealthCheckProtocol, ServerAddress};
     use crate::probe::TargetId;
-    use std::net::Ipv4Addr;
+    use std::net::{Ipv4Addr, Ipv6Addr};
     use std::time::Duration;
     use tokio::net::TcpListener;
 
@@ -68,6 +68,13 @@ pub(super) mod tests {
                 unhealthy_threshold: 3,
             },
         }
+    }
+
+    /// The same over IPv6.
+    pub(in crate::probe) fn over_ipv6(mut target: Target) -> Target {
+        target.server.ip = Ipv6Addr::LOCALHOST.into();
+        target.source = Ipv6Addr::LOCALHOST.into();
+        target
     }
 
     fn tcp(port: u16, timeout: Duration) -> Target {
@@ -92,6 +99,7 @@ pub(super) mod tests {
 
     const LONG: Duration = Duration::from_secs(30);
 
+    // Holds SG-181, SG-191, XR-23
     #[tokio::test]
     async fn a_completed_handshake_passes_and_comes_from_the_source_address() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -101,6 +109,17 @@ pub(super) mod tests {
         assert_eq!(accepted.unwrap().1.ip(), SOURCE);
     }
 
+    // Holds SG-181, SG-191
+    #[tokio::test]
+    async fn an_ipv6_server_is_probed_from_an_ipv6_source() {
+        let listener = TcpListener::bind("[::1]:0").await.unwrap();
+        let target = over_ipv6(tcp(listener.local_addr().unwrap().port(), LONG));
+        let (outcome, accepted) = tokio::join!(probe(&target), listener.accept());
+        assert_eq!(outcome, Outcome::Passed);
+        assert_eq!(accepted.unwrap().1.ip(), target.source);
+    }
+
+    // Holds SG-180
     #[tokio::test]
     async fn probes_the_port_of_the_check() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -109,6 +128,7 @@ pub(super) mod tests {
         assert_eq!(probe(&target).await, Outcome::Passed);
     }
 
+    // Holds SG-193
     #[tokio::test]
     async fn a_refused_handshake_fails_at_once() {
         let (_held, port) = refused_port();
@@ -116,6 +136,7 @@ pub(super) mod tests {
         assert!(failure.detail.contains("refused"), "{failure}");
     }
 
+    // Holds SG-193
     #[tokio::test]
     async fn a_silent_server_times_out() {
         // A listener whose queue is full drops handshakes, which from outside is a silent host.

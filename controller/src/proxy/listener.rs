@@ -109,7 +109,7 @@ fn start(worker: &Rc<Worker>, slot: &Rc<Slot>, stream: TcpStream, peer: SocketAd
     let open = worker.open_connection();
     let (worker, slot) = (worker.clone(), slot.clone());
     reactor::spawn(async move {
-        serve(worker, slot, stream, peer, vip).await;
+        serve(worker, slot, open.attempt.clone(), stream, peer, vip).await;
         drop(open);
     });
 }

@@ -8,8 +8,9 @@
 //! - [`http1`]: the codec, without input or output
 //! - [`reactor`]: tasks, sockets and timers of one thread
 //! - `worker`: snapshots into force · `target`: a listener in force · `listener`: sockets and accepting
-//! - `connection`: one client's requests · `exchange`: one request on one server connection
-//! - `pool`, `upstream`: connections to servers · `answer`: answers of our own · `descriptors`: who may have how many
+//! - `persistence`: sticky sessions · `connection`: one client's requests · `exchange`: one request on one server connection
+//! - `drain`: requests under way, and those that are to end
+//! - `pool`, `upstream`, `tls`: connections to servers · `answer`: answers of our own · `descriptors`: who may have how many
 //! - [`access_log`], [`stats`]: what is told about it all
 //!
 //! Invariants: nothing on the request path is shared between threads but counters that one thread writes; no body is
@@ -36,13 +37,16 @@ pub mod access_log;
 mod answer;
 mod connection;
 mod descriptors;
+mod drain;
 mod exchange;
 pub mod http1;
 mod listener;
+mod persistence;
 mod pool;
 pub mod reactor;
 pub mod stats;
 mod target;
+mod tls;
 mod upstream;
 mod worker;
 
@@ -50,6 +54,7 @@ pub use access_log::AccessLog;
 pub use descriptors::raise_limit;
 pub use listener::{BindError, bind_listeners};
 pub use stats::Stats;
+pub use tls::VerificationError;
 
 use crate::snapshot::DecodeError;
 use descriptors::Descriptors;
@@ -76,6 +81,15 @@ pub enum PublishError {
         listener: String,
         /// The position it names.
         group: u32,
+    },
+    /// A group's servers cannot be verified as it says.
+    #[error("server group {group:?}: {error}")]
+    Verification {
+        /// Its name.
+        group: String,
+        /// What is wrong.
+        #[source]
+        error: VerificationError,
     },
     /// A listener has an address for which no socket was ever handed over.
     #[error("listener {listener:?}: no socket for {address} was handed over")]
@@ -182,6 +196,31 @@ impl Engine {
             waiting.push(acknowledgement);
         }
         Ok(waiting)
+    }
+
+    /// How many requests are in flight to each of `drains` (a server's id and CLOCK_MONOTONIC nanoseconds) that began
+    /// before that moment, connect phase included: what [`crate::snapshot::Cut`] of the same numbers would end. Call it
+    /// after the [`Engine::publish`] that first listed the cuts, so that requests begun on an older snapshot count too.
+    ///
+    /// Workers are asked at the call and walk their connections once, however many drains: meant for once a second while
+    /// something drains. A worker that ended has none. It needs no particular runtime.
+    pub fn in_flight(&self, drains: Arc<[(u32, u64)]>) -> impl Future<Output = Vec<u64>> + Send + use<> {
+        let mut waiting = Vec::with_capacity(self.workers.len());
+        for worker in &self.workers {
+            let (done, answer) = oneshot::channel();
+            // A worker that ended drops `done`, which is how the waiting side learns of it.
+            let _ = worker.commands.send(Command::Count { drains: drains.clone(), done });
+            waiting.push(answer);
+        }
+        async move {
+            let mut totals = vec![0; drains.len()];
+            for answer in waiting {
+                for (total, count) in totals.iter_mut().zip(answer.await.unwrap_or_default()) {
+                    *total += count;
+                }
+            }
+            totals
+        }
     }
 
     /// Closes all listeners, lets requests finish for up to `deadline`, cuts what is left, and writes the log out.

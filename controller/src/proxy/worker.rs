@@ -4,6 +4,7 @@ use super::PublishError;
 use super::access_log::{LogBatch, Record, Subject};
 use super::connection::Scratch;
 use super::descriptors::Descriptors;
+use super::drain::{Attempt, Attempts, Cuts};
 use super::exchange::BODY_BYTES;
 use super::listener::accept_all;
 use super::reactor::{self, TcpListener, Timer};
@@ -22,6 +23,8 @@ use tokio::sync::{Notify, oneshot};
 
 /// Spare request storages kept; more are freed after a burst.
 const SCRATCHES_MAX: usize = 128;
+/// After more requests than these at once, what they leave free is given back to the kernel.
+const BURST: usize = 1024;
 /// Spare body buffers kept.
 const BUFFERS_MAX: usize = 32;
 /// Longest a log line waits for its batch, nanoseconds.
@@ -38,6 +41,8 @@ pub enum Command {
         sockets: Vec<(u32, std::net::TcpListener)>,
         done: oneshot::Sender<Result<u64, PublishError>>,
     },
+    /// Say how many requests are in flight to each server that began before each moment.
+    Count { drains: Arc<[(u32, u64)]>, done: oneshot::Sender<Vec<u64>> },
     /// Accept nothing more, let requests finish for so long, and end.
     Shutdown { deadline: Duration },
 }
@@ -68,24 +73,34 @@ pub struct Worker {
     pub descriptors: Descriptors,
     #[expect(clippy::vec_box, reason = "they move into connections, whose futures would grow by their size")]
     scratches: RefCell<Vec<Box<Scratch>>>,
+    /// Storages in use, and the most there were since memory was last given back.
+    lent: Cell<usize>,
+    lent_max: Cell<usize>,
     buffers: RefCell<Vec<Vec<u8>>>,
     log: RefCell<LogBatch>,
     log_timer: Timer,
     columns: RefCell<Columns>,
     slots: RefCell<HashMap<u32, Rc<Slot>>>,
-    connections: Cell<usize>,
+    /// One for each open connection.
+    attempts: Attempts,
+    cuts: Cuts,
+    cut_timer: Timer,
     all_closed: Notify,
 }
 
 /// Counts a connection of a worker while it lives.
-pub struct OpenGuard(Rc<Worker>);
+pub struct OpenGuard {
+    worker: Rc<Worker>,
+    key: usize,
+    /// Where the connection's requests are noted.
+    pub attempt: Rc<Attempt>,
+}
 
 impl Drop for OpenGuard {
     fn drop(&mut self) {
-        let left = self.0.connections.get() - 1;
-        self.0.connections.set(left);
-        if left == 0 {
-            self.0.all_closed.notify_one();
+        self.worker.attempts.remove(self.key);
+        if self.worker.attempts.len() == 0 {
+            self.worker.all_closed.notify_one();
         }
     }
 }
@@ -100,16 +115,21 @@ pub async fn work(
     let worker = Rc::new(Worker {
         descriptors,
         scratches: RefCell::default(),
+        lent: Cell::new(0),
+        lent_max: Cell::new(0),
         buffers: RefCell::default(),
         log: RefCell::new(LogBatch::new(log, stats.clone())),
         log_timer: Timer::new(),
         columns: RefCell::new(Columns::new(stats)),
         slots: RefCell::default(),
-        connections: Cell::new(0),
+        attempts: Attempts::default(),
+        cuts: Cuts::default(),
+        cut_timer: Timer::new(),
         all_closed: Notify::new(),
     });
     reactor::spawn(flush_log(worker.clone()));
     reactor::spawn(sweep_pools(worker.clone()));
+    reactor::spawn(enforce_cuts(worker.clone()));
     loop {
         match commands.recv().await {
             Some(Command::Publish { bytes, sockets, done }) => {
@@ -120,6 +140,10 @@ pub async fn work(
                 reactor::next_turn().await;
                 // A controller that no longer waits has its answer in the next publish.
                 let _ = done.send(result);
+            }
+            Some(Command::Count { drains, done }) => {
+                // One that no longer waits will ask again.
+                let _ = done.send(worker.attempts.count(&drains));
             }
             Some(Command::Shutdown { deadline }) => return worker.shut_down(deadline).await,
             None => return,
@@ -135,6 +159,13 @@ async fn flush_log(worker: Rc<Worker>) {
     }
 }
 
+async fn enforce_cuts(worker: Rc<Worker>) {
+    loop {
+        worker.cut_timer.expired().await;
+        worker.enforce_cuts();
+    }
+}
+
 async fn sweep_pools(worker: Rc<Worker>) {
     let timer = Timer::new();
     loop {
@@ -143,20 +174,41 @@ async fn sweep_pools(worker: Rc<Worker>) {
         for slot in worker.slots.borrow().values() {
             slot.target().servers.iter().for_each(|server| server.pool.sweep());
         }
+        worker.give_memory_back();
     }
 }
 
 impl Worker {
     /// Storage for one request.
     pub fn take_scratch(&self) -> Box<Scratch> {
+        let lent = self.lent.get() + 1;
+        self.lent.set(lent);
+        self.lent_max.set(self.lent_max.get().max(lent));
         self.scratches.borrow_mut().pop().unwrap_or_default()
     }
 
     /// Gives storage back.
-    pub fn put_scratch(&self, scratch: Box<Scratch>) {
+    pub fn put_scratch(&self, mut scratch: Box<Scratch>) {
+        self.lent.set(self.lent.get() - 1);
         let mut scratches = self.scratches.borrow_mut();
         if scratches.len() < SCRATCHES_MAX {
+            scratch.shrink();
             scratches.push(scratch);
+        }
+    }
+
+    /// After a burst of requests: freed memory stays with the allocator, which never gives back what lies below
+    /// anything still in use.
+    fn give_memory_back(&self) {
+        let (lent, lent_max) = (self.lent.get(), self.lent_max.get());
+        if lent_max < BURST || lent > lent_max / 4 {
+            return;
+        }
+        self.lent_max.set(lent);
+        #[cfg(target_env = "gnu")]
+        // SAFETY: the function may be called at any time, and touches free memory only.
+        unsafe {
+            libc::malloc_trim(0);
         }
     }
 
@@ -182,8 +234,20 @@ impl Worker {
 
     /// Counts a connection until the guard is dropped.
     pub fn open_connection(self: &Rc<Self>) -> OpenGuard {
-        self.connections.set(self.connections.get() + 1);
-        OpenGuard(self.clone())
+        let (key, attempt) = self.attempts.add();
+        OpenGuard { worker: self.clone(), key, attempt }
+    }
+
+    /// Ends requests whose cut has come due, and waits for the next.
+    fn enforce_cuts(&self) {
+        let (any, next) = self.cuts.enforce(&self.attempts, reactor::now());
+        match next {
+            Some(at) => self.cut_timer.set_after(at - reactor::now()),
+            None => self.cut_timer.clear(),
+        }
+        if any {
+            reactor::wake_all();
+        }
     }
 
     /// All of the snapshot, or nothing of it: everything that can fail comes first.
@@ -216,14 +280,13 @@ impl Worker {
             }
             let previous = slot.as_ref().map(|slot| slot.target());
             let target =
-                Target::new(&snapshot, listener, previous.as_deref(), &mut self.columns.borrow_mut()).ok_or(
-                    PublishError::NoGroup { listener: listener.name.clone(), group: listener.group },
-                )?;
+                Target::new(&snapshot, listener, previous.as_deref(), &mut self.columns.borrow_mut())?;
             targets.push((listener.id, slot, Rc::new(target)));
         }
         let mut slots = HashMap::with_capacity(targets.len());
         let mut closes = false;
         for (id, slot, target) in targets {
+            target.come_into_force();
             let slot = match slot {
                 Some(slot) => {
                     let previous = slot.target.replace(target.clone());
@@ -254,6 +317,8 @@ impl Worker {
                 closes = true;
             }
         }
+        self.cuts.replace(&snapshot.cuts, &self.attempts);
+        self.enforce_cuts();
         if closes {
             reactor::wake_all();
         }
@@ -268,11 +333,11 @@ impl Worker {
         let timer = Timer::new();
         timer.set_after(u64::try_from(deadline.as_nanos()).unwrap_or(u64::MAX));
         // In a loop: the notification may be of an earlier moment without connections.
-        while self.connections.get() > 0 {
+        while self.attempts.len() > 0 {
             tokio::select! {
                 () = self.all_closed.notified() => {}
                 () = timer.expired() => {
-                    log::warn!("{} client connections cut at the shutdown deadline", self.connections.get());
+                    log::warn!("{} client connections cut at the shutdown deadline", self.attempts.len());
                     return;
                 }
             }

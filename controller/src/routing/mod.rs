@@ -100,6 +100,7 @@ mod tests {
         }
     }
 
+    // Holds XR-84
     #[test]
     fn counts_the_whole_vpc_cidr_as_local() {
         for inside in ["172.16.0.0", "172.16.1.20", "172.31.0.5", "172.31.255.255"] {
@@ -108,6 +109,7 @@ mod tests {
         assert_eq!(path("172.32.0.0"), "none");
     }
 
+    // Holds XR-39
     #[test]
     fn prefers_the_longest_prefix() {
         assert_eq!(path("192.168.1.20"), "hangzhou");

@@ -2,12 +2,12 @@
 
 use super::RunError;
 use super::control::Control;
-use super::reconcile::{publish_error, start_error};
+use super::reconcile::publish_error;
 use crate::api::Response;
 use crate::config::{self, Warnings};
 use crate::health::GroupHealth;
 use crate::model::{Node, Resources, ServerGroupName};
-use crate::plan::Ids;
+use crate::plan::{Cuts, Ids};
 use crate::probe::clock;
 use crate::proxy::bind_listeners;
 use crate::store::{Revision, Store};
@@ -67,7 +67,7 @@ impl Control {
 
     /// The transaction. Everything that can fail comes first, and is undone when a later part of it fails; then the
     /// revision is on disk; then one epoch and one snapshot put it into force.
-    async fn take_into_force(
+    pub(super) async fn take_into_force(
         &mut self,
         resources: Resources,
         text: Option<&str>,
@@ -75,12 +75,17 @@ impl Control {
         let before = Before {
             resources: std::mem::replace(&mut self.resources, resources),
             health: self.health.clone(),
+            cuts: self.cuts.clone(),
         };
         match self.prepare_and_commit(&before.resources, text).await {
             Ok(revision) => Ok(revision),
             Err(error) => {
                 self.resources = before.resources;
                 self.health = before.health;
+                self.standings = self.latest_standings();
+                self.uncounted.clear();
+                self.cuts = before.cuts;
+                self.look_ahead();
                 // The host may hold some of the new; what was in force before was accepted by it before.
                 if let Err(undo) = self.reconcile_host().await {
                     log::error!("undo the addresses and routes of a failed apply: {undo}");
@@ -105,7 +110,7 @@ impl Control {
         let mut neighbours = self.neighbours_wanted(old);
         neighbours.extend(self.neighbours_wanted(&self.resources));
         self.resolve_first(neighbours).await;
-        let change = self.plan_maps(now).map_err(start_error)?;
+        let change = self.plan_maps(now)?;
         // What goes stays until it is no longer in use.
         let both = self.wanted_host(&self.resources).and(self.wanted_host(old));
         self.apply_host(&both).await?;
@@ -119,6 +124,7 @@ impl Control {
         };
 
         // From here on nothing is refused any more: the revision is kept, and the parts follow.
+        self.count_uncounted().await;
         if let Some(change) = &change
             && let Err(error) = self.datapath.commit(change)
         {
@@ -133,6 +139,7 @@ impl Control {
         }
         self.set_targets();
         self.watch.set_addresses(self.neighbours_wanted(&self.resources));
+        self.consider_counting();
         Ok(revision)
     }
 
@@ -160,6 +167,7 @@ impl Control {
 struct Before {
     resources: Resources,
     health: BTreeMap<ServerGroupName, GroupHealth>,
+    cuts: Cuts,
 }
 
 /// Number and address of every HTTP listener on this node.

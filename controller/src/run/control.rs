@@ -1,21 +1,23 @@
 //! The state of a running node, and what each event does to it.
 
+use super::drains::Uncounted;
+use super::events::Events;
 use crate::api::{Request, Response};
 use crate::config::Parsed;
 use crate::datapath::Datapath;
-use crate::health::machine::State;
-use crate::health::{DrainEnd, GroupHealth, GroupNotice, Moment, Notice, Standing};
+use crate::health::{GroupHealth, Moment, Standing};
 use crate::host::apply::Host;
-use crate::host::neighbour::{NeighbourWatch, Resolutions};
-use crate::model::{Node, Resources, ServerAddress, ServerGroupName};
-use crate::plan::{Ids, Neighbour};
+use crate::host::desired::HostState;
+use crate::host::neighbour::{NeighbourWatch, Resolutions, Running};
+use crate::model::{Node, Resources, ServerAddress, ServerGroupName, ZoneName};
+use crate::plan::{Cuts, Ids, Neighbour};
 use crate::probe::schedule::Prober;
 use crate::probe::{ProbeResult, TargetId, clock};
 use crate::proxy::{Engine, Stats};
 use crate::snapshot::Snapshot;
-use crate::store::{FileStore, Revision};
+use crate::store::{CookieKeys, FileStore, Revision, StoreError};
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
@@ -39,8 +41,28 @@ pub(super) struct Control {
     pub stats: Arc<Stats>,
     /// Health of every group that a listener uses.
     pub health: BTreeMap<ServerGroupName, GroupHealth>,
+    /// Where servers stood when something last changed in their group: what plans are made from. Evidence that changes
+    /// no plan (the latest probe) may be older here than in `health`.
+    pub standings: BTreeMap<ServerGroupName, Vec<Standing>>,
+    /// The next moment at which time alone changes something.
+    pub deadline: Option<Moment>,
+    /// When what is in flight to draining servers is to be counted next, and when it last was.
+    pub next_count: Option<Moment>,
+    pub counted_at: Moment,
+    /// Whether a drain began since then.
+    pub drain_began: bool,
+    /// Drains whose time was up before anything could be counted.
+    pub uncounted: Vec<Uncounted>,
+    /// Cuts that have come due and may not have been carried out.
+    pub cuts: Cuts,
+    pub events: Events,
+    pub cookie_keys: CookieKeys,
+    /// Which interfaces run, as far as that is known.
+    pub running: Option<Running>,
     pub neighbours: BTreeMap<Ipv4Addr, Neighbour>,
     pub ids: Ids,
+    /// What the host's tables were last made to hold; `None` where something may have changed them since.
+    pub host_in_force: Option<HostState>,
     /// What each probe target stands for.
     pub targets: BTreeMap<TargetId, (ServerGroupName, ServerAddress)>,
     /// What the engine was told last, and under which number.
@@ -53,7 +75,7 @@ impl Control {
     #[expect(clippy::too_many_arguments, reason = "each is a part that the loop made and hands over once")]
     pub fn new(
         node: Parsed<Node>,
-        store: FileStore,
+        (store, cookie_keys): (FileStore, CookieKeys),
         datapath: Datapath,
         host: Host,
         prober: Prober,
@@ -74,8 +96,19 @@ impl Control {
             engine,
             stats,
             health: BTreeMap::new(),
+            standings: BTreeMap::new(),
+            deadline: None,
+            next_count: None,
+            counted_at: Moment::default(),
+            drain_began: false,
+            uncounted: Vec::new(),
+            cuts: Cuts::default(),
+            events: Events::default(),
+            cookie_keys,
+            running: None,
             neighbours: BTreeMap::new(),
             ids: Ids::default(),
+            host_in_force: None,
             targets: BTreeMap::new(),
             snapshot: None,
             sequence: 0,
@@ -92,7 +125,15 @@ impl Control {
         match request {
             Request::Apply { file_name, text } => self.apply(&file_name, &text).await,
             Request::Diff { file_name, text } => self.diff(&file_name, &text),
-            Request::Get { kind } => self.view(kind),
+            Request::Edit { operation } => self.edit(&operation).await,
+            Request::RotateCookieKey => match self.rotate_cookie_key().await {
+                Ok(()) => {
+                    log::info!("sticky cookies are sealed with a new key");
+                    Response::CookieKeyRotated
+                }
+                Err(error) => Response::Failed { message: format!("{error}; sticky cookies keep their key") },
+            },
+            Request::Get { kind, name } => self.view(kind, name.as_deref()),
             Request::Status => Response::Status { status: self.status() },
         }
     }
@@ -102,92 +143,86 @@ impl Control {
         let Some((name, address)) = self.targets.get(&result.id) else { return false };
         let Some(group) = self.health.get_mut(name) else { return false };
         let notices = group.probed(*address, result.outcome, result.at);
+        if notices.is_empty() {
+            return false;
+        }
         let name = name.clone();
-        self.report(&name, &notices);
-        !notices.is_empty()
+        self.changed(&name, &notices);
+        self.look_ahead();
+        true
     }
 
     /// Time passed for every group.
     pub fn tick(&mut self) {
         let now = clock::now();
-        let notices: Vec<_> =
-            self.health.iter_mut().map(|(name, group)| (name.clone(), group.tick(now))).collect();
-        for (name, notices) in notices {
-            self.report(&name, &notices);
-        }
-    }
-
-    /// The next moment at which time alone changes something.
-    pub fn next_deadline(&self) -> Option<Moment> {
-        let now = clock::now();
-        self.health.values().filter_map(|group| group.next_deadline(now)).min()
-    }
-
-    /// Whether some server drains, or has left and may still have flows.
-    pub fn is_counting(&self) -> bool {
-        let drains =
-            self.health.values().any(|group| group.standings().any(|standing| !standing.drains.is_empty()));
-        drains || self.has_departed_servers()
-    }
-
-    fn has_departed_servers(&self) -> bool {
-        let known: BTreeSet<ServerAddress> = self
-            .health
-            .values()
-            .flat_map(|group| group.standings().map(|standing| standing.address))
-            .collect();
-        self.datapath.state().live().server.values().filter(|server| server.identity != 0).any(|server| {
-            !known.iter().any(|address| {
-                address.ip == IpAddr::from(server.address.address())
-                    && address.port.get() == server.port.get()
-            })
-        })
-    }
-
-    /// Counts what is in flight to draining servers, and ends the drains of those with nothing; whether a new plan is
-    /// due.
-    pub fn count_in_flight(&mut self) -> bool {
-        let counted_at = clock::now();
-        let requests = self.stats.servers();
-        let flows = self.datapath.flows(seconds(counted_at)).by_server;
-        let mut idle = Vec::new();
-        for (name, group) in &self.health {
-            for standing in group.standings().filter(|standing| !standing.drains.is_empty()) {
-                let id = self.ids.server(name, standing.address);
-                let active = requests.get(&id).map_or(0, |totals| totals.active);
-                let flows: u64 =
-                    self.server_indices(name, standing.address).filter_map(|index| flows.get(&index)).sum();
-                if active == 0 && flows == 0 {
-                    idle.push((name.clone(), standing.id));
-                }
+        let mut changed = Vec::new();
+        for (name, group) in &mut self.health {
+            let notices = group.tick(now);
+            if !notices.is_empty() {
+                changed.push((name.clone(), notices));
             }
         }
-        let now = clock::now();
-        let mut changed = self.has_departed_servers();
-        for (name, id) in idle {
-            if let Some(group) = self.health.get_mut(&name) {
-                let notices = group.idle(id, counted_at, now);
-                changed |= !notices.is_empty();
-                self.report(&name, &notices);
-            }
+        for (name, notices) in changed {
+            self.changed(&name, &notices);
         }
-        changed
+        self.look_ahead();
     }
 
-    /// Indices of a server's elements in the datapath.
-    pub fn server_indices(
-        &self,
-        group: &ServerGroupName,
-        address: ServerAddress,
-    ) -> impl Iterator<Item = u32> + '_ {
-        let identity = crate::plan::server_identity(group, address);
-        let servers = &self.datapath.state().live().server;
-        servers.iter().filter(move |(_, server)| server.identity == identity).map(|(index, _)| *index)
+    /// Finds out when time alone changes something next. Only what changes a group, or the clock, can change that.
+    pub fn look_ahead(&mut self) {
+        let now = clock::now();
+        self.deadline = self.health.values().filter_map(|group| group.next_deadline(now)).min();
+    }
+
+    /// Indices of the elements of every L4 server in the datapath, by identity.
+    pub fn server_indices(&self) -> BTreeMap<u64, Vec<u32>> {
+        let mut indices: BTreeMap<u64, Vec<u32>> = BTreeMap::new();
+        for (index, server) in &self.datapath.state().live().server {
+            indices.entry(server.identity).or_default().push(*index);
+        }
+        indices
+    }
+
+    /// Takes in which interfaces run now.
+    pub async fn interfaces_changed(&mut self, running: Option<Running>) {
+        let before = self.dead_zones();
+        self.running = running;
+        // An interface that went down has taken its routes with it.
+        self.host_in_force = None;
+        let dead = self.dead_zones();
+        for zone in dead.difference(&before) {
+            log::warn!(
+                "zone \"{zone}\": its interface is down; its local addresses rest while another zone is alive"
+            );
+        }
+        for zone in before.difference(&dead) {
+            log::info!("zone \"{zone}\": its interface is up again");
+        }
+        if dead != before {
+            self.set_targets();
+        }
+        self.reconcile_or_log().await;
+    }
+
+    /// Zones of this node whose interface is down or has no carrier.
+    pub fn dead_zones(&self) -> BTreeSet<ZoneName> {
+        let Some(running) = &self.running else { return BTreeSet::new() };
+        let zones = self.node.value.zones.iter();
+        zones.filter(|zone| !running.contains(&zone.interface)).map(|zone| zone.zone.clone()).collect()
+    }
+
+    /// Seals sticky cookies with a new key from now on; those sealed with the one before still open.
+    pub async fn rotate_cookie_key(&mut self) -> Result<(), StoreError> {
+        self.cookie_keys.rotate()?;
+        self.reconcile_or_log().await;
+        Ok(())
     }
 
     /// Takes in how addresses are reached now.
     pub async fn resolved(&mut self, resolutions: Resolutions) {
         let neighbours = self.neighbours_of(resolutions).await;
+        // An interface that went down has taken its routes with it.
+        self.host_in_force = None;
         if neighbours != self.neighbours {
             self.neighbours = neighbours;
             self.reconcile_or_log().await;
@@ -245,57 +280,18 @@ impl Control {
         neighbours
     }
 
-    /// Prints what happened in a group.
-    pub fn report(&self, group: &ServerGroupName, notices: &[GroupNotice]) {
-        for notice in notices {
-            match notice {
-                GroupNotice::FailOpen(true) => {
-                    log::warn!(
-                        "group \"{group}\": no server is healthy; traffic goes to all of them (fail-open)"
-                    );
-                }
-                GroupNotice::FailOpen(false) => log::info!("group \"{group}\": fail-open ended"),
-                GroupNotice::Server { address, notice, .. } => report_server(group, *address, notice),
-            }
-        }
-    }
-
     pub fn flush_log(&mut self) {
         self.datapath.flush_log();
     }
 
-    /// Where the servers of every group stand.
-    pub fn standings(&self) -> BTreeMap<ServerGroupName, Vec<Standing>> {
+    /// Where the servers of every group stand, to the latest probe.
+    pub fn latest_standings(&self) -> BTreeMap<ServerGroupName, Vec<Standing>> {
         self.health.iter().map(|(name, group)| (name.clone(), group.standings().collect())).collect()
     }
 
     /// Ends the engine; the kernel's side stays.
     pub fn shutdown(self, deadline: Duration) {
         self.engine.shutdown(deadline);
-    }
-}
-
-fn report_server(group: &ServerGroupName, address: ServerAddress, notice: &Notice) {
-    match notice {
-        Notice::State { to: State::Unhealthy(failure), .. } => {
-            log::warn!(
-                "group \"{group}\": server {address} is unhealthy: {} ({})",
-                failure.reason,
-                failure.detail
-            );
-        }
-        Notice::State { to, .. } => log::info!("group \"{group}\": server {address} is {to:?}"),
-        Notice::RampBegan => log::info!("group \"{group}\": server {address} begins its slow start"),
-        Notice::RampEnded => log::info!("group \"{group}\": server {address} has ended its slow start"),
-        Notice::DrainBegan(_) => log::info!("group \"{group}\": server {address} drains"),
-        Notice::DrainEnded(_, end) => {
-            let how = match end {
-                DrainEnd::Idle => "nothing was in flight any more",
-                DrainEnd::Deadline => "time was up",
-                DrainEnd::Cancelled => "it takes fail-open traffic again",
-            };
-            log::info!("group \"{group}\": server {address} has ended its drain: {how}");
-        }
     }
 }
 

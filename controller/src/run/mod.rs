@@ -8,7 +8,10 @@
 
 mod apply;
 mod control;
+mod drains;
+mod edit;
 mod error;
+pub mod events;
 mod reconcile;
 mod view;
 
@@ -18,13 +21,14 @@ use crate::api::metrics_server;
 use crate::api::server::ApiServer;
 use crate::config::{self, Parsed};
 use crate::datapath::{self, Datapath};
+use crate::health::Moment;
 use crate::host::apply::Host;
 use crate::host::neighbour::NeighbourWatch;
 use crate::host::sysctl;
 use crate::model::Node;
 use crate::probe::{self, schedule::Prober};
 use crate::proxy::{self, AccessLog, Engine, Stats};
-use crate::store::{FileStore, Store, datapath_key};
+use crate::store::{CookieKeys, FileStore, Store, datapath_key};
 use control::Control;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -44,8 +48,6 @@ pub struct RunOptions {
     pub bpf_log: u8,
 }
 
-/// In-flight work of draining servers is counted this often.
-const COUNT_EVERY: Duration = Duration::from_secs(1);
 /// The programs' log is read this often.
 const LOG_EVERY: Duration = Duration::from_millis(100);
 /// Requests get this long to finish when the program is told to stop.
@@ -68,6 +70,7 @@ async fn run_until_stopped(options: &RunOptions) -> Result<(), RunError> {
         Err(error) => log::warn!("raise the limit of file descriptors: {error}; the limit stays as it is"),
     }
     let store = FileStore::open(&settings.state_dir)?;
+    let cookie_keys = CookieKeys::open(&settings.state_dir)?;
     let key = datapath_key(&settings.state_dir)?;
     let (first, second) = key.split_at(8);
     let half = |bytes: &[u8]| u64::from_le_bytes(bytes.try_into().expect("half of a 16-byte key"));
@@ -98,21 +101,29 @@ async fn run_until_stopped(options: &RunOptions) -> Result<(), RunError> {
     let (results, mut probed) = mpsc::channel(1024);
     let prober = Prober::start(results, probe::clock::now, half(second) ^ u64::from(std::process::id()));
     let (watch, mut resolutions) = NeighbourWatch::start()?;
+    let mut running = watch.running();
     let stats = Arc::new(Stats::default());
     let log = settings.access_log.clone().map_or(AccessLog::Off, AccessLog::File);
     let engine = Engine::start(settings.workers, &log, &stats).map_err(RunError::Engine)?;
-    let mut control =
-        Control::new(node, store, datapath, host, prober, (watch, resolutions.clone()), engine, stats);
+    let mut control = Control::new(
+        node,
+        (store, cookie_keys),
+        datapath,
+        host,
+        prober,
+        (watch, resolutions.clone()),
+        engine,
+        stats,
+    );
     start_resources(&mut control, options).await?;
 
-    let mut counting = tokio::time::interval(COUNT_EVERY);
-    counting.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut logging = tokio::time::interval(LOG_EVERY);
     logging.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let (mut terminate, mut interrupt) = (stop_signal(SIGTERM)?, stop_signal(SIGINT)?);
     log::info!("node \"{}\" is running; API on {}", settings.name, settings.api_socket.display());
     loop {
-        let deadline = control.next_deadline().map(|moment| moment.since(probe::clock::now()));
+        let until = |moment: Option<Moment>| moment.map(|moment| moment.since(probe::clock::now()));
+        let (deadline, count) = (until(control.deadline), until(control.next_count));
         tokio::select! {
             Some((request, answer)) = incoming.recv() => {
                 let response = control.answer(request).await;
@@ -136,12 +147,16 @@ async fn run_until_stopped(options: &RunOptions) -> Result<(), RunError> {
                 let latest = resolutions.borrow_and_update().clone();
                 control.resolved(latest).await;
             }
+            Ok(()) = running.changed() => {
+                let latest = running.borrow_and_update().clone();
+                control.interfaces_changed(latest).await;
+            }
             () = tokio::time::sleep(deadline.unwrap_or(Duration::MAX)), if deadline.is_some() => {
                 control.tick();
                 control.reconcile_or_log().await;
             }
-            _ = counting.tick(), if control.is_counting() => {
-                if control.count_in_flight() {
+            () = tokio::time::sleep(count.unwrap_or(Duration::MAX)), if count.is_some() => {
+                if control.count_in_flight().await {
                     control.reconcile_or_log().await;
                 }
             }

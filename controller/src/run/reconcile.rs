@@ -6,7 +6,7 @@ use crate::datapath::wanted_attachments;
 use crate::health::{GroupHealth, Moment};
 use crate::host;
 use crate::host::desired::HostState;
-use crate::model::{NextHopName, Node, Resources, ServerAddress, ServerGroupName};
+use crate::model::{NextHopName, Node, Resources, ServerGroupName, ZoneName};
 use crate::plan::{self, CapacityError, Change, Inputs};
 use crate::probe::{Target, TargetId, clock};
 use crate::proxy::PublishError;
@@ -24,43 +24,52 @@ impl Control {
     }
 
     async fn reconcile(&mut self) -> Result<(), RunError> {
-        if let Some(change) = self.plan_maps(clock::now()).map_err(start_error)? {
+        self.count_uncounted().await;
+        if let Some(change) = self.plan_maps(clock::now())? {
             self.datapath.apply(&change)?;
         }
         // A route that cannot be (its interface is down) must not keep the engine from hearing which servers are left.
         let host = self.reconcile_host().await;
         let sockets = self.bind_missing()?;
         self.publish(sockets).await.map_err(publish_error)?;
-        self.set_targets();
         self.watch.set_addresses(self.neighbours_wanted(&self.resources));
+        self.consider_counting();
         host
     }
 
     /// Addresses whose neighbours the plan for `resources` needs.
     pub fn neighbours_wanted(&self, resources: &Resources) -> BTreeSet<Ipv4Addr> {
-        plan::neighbours_wanted(&self.node.value, resources, &self.standings())
+        plan::neighbours_wanted(&self.node.value, resources, &self.standings)
     }
 
     /// The change of the maps that is due now.
-    pub fn plan_maps(&self, now: Moment) -> Result<Option<Change>, CapacityError> {
-        let standings = self.standings();
-        let in_use = self.datapath.flows(seconds(now)).by_server.into_keys().collect();
+    pub fn plan_maps(&self, now: Moment) -> Result<Option<Change>, RunError> {
+        let state = self.datapath.state();
+        // Counting looks at every slot, and only servers that left can need it.
+        let in_use = if plan::departed(&self.resources, &self.standings, state).is_empty() {
+            BTreeSet::new()
+        } else {
+            self.datapath.flows(seconds(now))?.by_server.into_keys().collect()
+        };
         let inputs = Inputs {
             node: &self.node.value,
             resources: &self.resources,
-            standings: &standings,
+            standings: &self.standings,
             neighbours: &self.neighbours,
             in_use: &in_use,
             known_since: self.started,
             now,
         };
-        let state = self.datapath.state();
-        Ok(plan::diff(state, &plan::desired(&inputs, state)?))
+        let wanted = plan::desired(&inputs, state).map_err(start_error)?;
+        Ok(plan::diff(state, &wanted))
     }
 
     /// Addresses, rules and routes as the resources need them.
     pub async fn reconcile_host(&mut self) -> Result<(), RunError> {
         let wanted = self.wanted_host(&self.resources);
+        if self.host_in_force.as_ref() == Some(&wanted) {
+            return Ok(());
+        }
         self.apply_host(&wanted).await
     }
 
@@ -70,9 +79,11 @@ impl Control {
     }
 
     pub async fn apply_host(&mut self, wanted: &HostState) -> Result<(), RunError> {
+        self.host_in_force = None;
         for change in self.host.apply(wanted).await? {
             log::info!("{change}");
         }
+        self.host_in_force = Some(wanted.clone());
         Ok(())
     }
 
@@ -100,14 +111,26 @@ impl Control {
 
     /// Tells the engine what changed; returns when every worker has taken it into force.
     pub async fn publish(&mut self, sockets: Vec<(u32, TcpListener)>) -> Result<(), PublishError> {
-        let standings = self.standings();
-        let snapshot = plan::snapshot(&self.node.value, &self.resources, &standings, &mut self.ids);
+        let dead = self.dead_zones();
+        let mut snapshot =
+            plan::snapshot(&self.node.value, &self.resources, &self.standings, &dead, &mut self.ids);
+        snapshot.cookie_keys = self.cookie_keys.keys().to_vec();
+        let mut running = Vec::new();
+        for (name, standings) in &self.standings {
+            for standing in standings.iter().filter(|standing| !standing.drains.is_empty()) {
+                let id = self.ids.server(name, standing.address);
+                running.extend(standing.drains.iter().map(|drain| (id, drain)));
+            }
+        }
+        snapshot.cuts = self.cuts.listed(running);
         if self.snapshot.as_ref() == Some(&snapshot) && sockets.is_empty() {
             return Ok(());
         }
         let sequence = self.sequence + 1;
         let bytes: Arc<[u8]> = snapshot.encode(sequence).into();
+        let sent = clock::now();
         self.engine.publish(bytes, sockets).await?;
+        self.cuts.acknowledged(&snapshot.cuts, sent);
         self.sequence = sequence;
         self.snapshot = Some(snapshot);
         Ok(())
@@ -118,13 +141,15 @@ impl Control {
         let used: BTreeSet<&ServerGroupName> =
             self.resources.listeners.values().map(|listener| &listener.server_group).collect();
         self.health.retain(|name, _| used.contains(name));
+        self.standings.clear();
         let mut reports = Vec::new();
         for name in used {
             let group = &self.resources.server_groups[name];
+            let zones = served_zones(&self.node.value, &self.resources, name);
             let notices = match self.health.get_mut(name) {
-                Some(health) => health.update(group, now),
+                Some(health) => health.update(group, &zones, now),
                 None => {
-                    let (health, notices) = GroupHealth::new(group, now);
+                    let (health, notices) = GroupHealth::new(group, &zones, now);
                     self.health.insert(name.clone(), health);
                     notices
                 }
@@ -132,21 +157,23 @@ impl Control {
             reports.push((name.clone(), notices));
         }
         for (name, notices) in reports {
-            self.report(&name, &notices);
+            self.changed(&name, &notices);
         }
+        self.look_ahead();
     }
 
     /// Probes whom health asks for, from the address that traffic comes from (SG-191).
     pub fn set_targets(&mut self) {
+        let dead = self.dead_zones();
         let mut targets = Vec::new();
         let mut known = BTreeMap::new();
         for (name, health) in &self.health {
-            let group = &self.resources.server_groups[name];
+            let Some(group) = self.resources.server_groups.get(name) else { continue };
             let Some(check) = &group.health_check else { continue };
+            let sources = probe_sources(&self.node.value, &self.resources, name, &dead);
             for address in health.probed_servers() {
-                let Some(source) = probe_source(&self.node.value, &self.resources, name, address) else {
-                    continue;
-                };
+                let is_family = |source: &&IpAddr| source.is_ipv4() == address.ip.is_ipv4();
+                let Some(source) = sources.iter().find(is_family).copied() else { continue };
                 let id = TargetId(u64::from(self.ids.server(name, address)));
                 targets.push(Target { id, server: address, source, check: check.clone() });
                 known.insert(id, (name.clone(), address));
@@ -157,21 +184,26 @@ impl Control {
     }
 }
 
-/// The local address that probes of a group come from: the first of the first load balancer that uses it.
-fn probe_source(
+/// The zones of this node from which traffic may reach a group: those of the load balancers whose listeners use it.
+fn served_zones(node: &Node, resources: &Resources, group: &ServerGroupName) -> BTreeSet<ZoneName> {
+    let listeners = resources.listeners.values().filter(|listener| listener.server_group == *group);
+    let balancers = listeners.filter_map(|listener| resources.load_balancers.get(&listener.load_balancer));
+    balancers.flat_map(|balancer| node.zones_of(balancer)).map(|mapping| mapping.zone.clone()).collect()
+}
+
+/// The addresses that probes of a group may come from, those of its first load balancer.
+fn probe_sources(
     node: &Node,
     resources: &Resources,
     group: &ServerGroupName,
-    server: ServerAddress,
-) -> Option<IpAddr> {
-    let listener = resources.listeners.values().find(|listener| listener.server_group == *group)?;
-    let balancer = resources.load_balancers.get(&listener.load_balancer)?;
-    node.zones_of(balancer)
-        .flat_map(|mapping| mapping.sources())
-        .find(|source| source.is_ipv4() == server.ip.is_ipv4())
+    dead: &BTreeSet<ZoneName>,
+) -> Vec<IpAddr> {
+    let listener = resources.listeners.values().find(|listener| listener.server_group == *group);
+    let balancer = listener.and_then(|listener| resources.load_balancers.get(&listener.load_balancer));
+    balancer.map_or_else(Vec::new, |balancer| plan::sources(node, balancer, dead))
 }
 
-pub(super) fn start_error(error: CapacityError) -> RunError {
+fn start_error(error: CapacityError) -> RunError {
     RunError::Start { what: "plan the datapath's tables".into(), reason: error.to_string() }
 }
 

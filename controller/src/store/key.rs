@@ -21,10 +21,7 @@ pub fn datapath_key(state_dir: &Path) -> Result<[u8; 16], StoreError> {
             remedy: "remove it, and a new key is made; open flows may then change servers".into(),
         }),
         Err(error) if error.kind() == ErrorKind::NotFound => {
-            let mut key = [0; 16];
-            File::open(RANDOM)
-                .and_then(|mut source| source.read_exact(&mut key))
-                .map_err(StoreError::io("read", Path::new(RANDOM)))?;
+            let key = random()?;
             let mut builder = DirBuilder::new();
             builder
                 .recursive(true)
@@ -36,4 +33,13 @@ pub fn datapath_key(state_dir: &Path) -> Result<[u8; 16], StoreError> {
         }
         Err(error) => Err(StoreError::io("read", &path)(error)),
     }
+}
+
+/// Random bytes, good for keys.
+pub(super) fn random<const BYTES: usize>() -> Result<[u8; BYTES], StoreError> {
+    let mut key = [0; BYTES];
+    File::open(RANDOM)
+        .and_then(|mut source| source.read_exact(&mut key))
+        .map_err(StoreError::io("read", Path::new(RANDOM)))?;
+    Ok(key)
 }

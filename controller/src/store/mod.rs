@@ -3,6 +3,7 @@
 //! Behind a small trait, so that many nodes can share a store later. Absent here: what a revision means; that is
 //! [`crate::config`]'s to say, each time it is read.
 
+mod cookie_keys;
 mod file;
 mod key;
 mod write;
@@ -10,12 +11,14 @@ mod write;
 #[cfg(test)]
 mod tests;
 
+pub use cookie_keys::CookieKeys;
 pub use file::FileStore;
 pub use key::datapath_key;
 
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 /// Number of a revision, from 1 on, never used twice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
@@ -42,6 +45,9 @@ pub trait Store {
 
     /// The text of a revision.
     fn read(&self, revision: Revision) -> Result<String, StoreError>;
+
+    /// When a revision was kept, by the clock of the day.
+    fn kept_at(&self, revision: Revision) -> Result<SystemTime, StoreError>;
 }
 
 /// Why revisions cannot be read or written.

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 const GET: &str = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
 
+// Holds SG-81, XR-77
 #[test]
 fn splits_100_requests_on_new_connections_exactly_in_half() {
     let (one, two) = (Server::named("one"), Server::named("two"));
@@ -22,6 +23,7 @@ fn splits_100_requests_on_new_connections_exactly_in_half() {
     assert_eq!((listener.requests, listener.connections, listener.responses), (100, 100, [100, 0, 0, 0]));
 }
 
+// Holds SG-81, SG-82
 #[test]
 fn serves_weights_2_1_1_in_smooth_order() {
     let servers = [Server::named("a"), Server::named("b"), Server::named("c")];
@@ -34,6 +36,7 @@ fn serves_weights_2_1_1_in_smooth_order() {
     assert_eq!(order, "abcaabca");
 }
 
+// Holds SG-101
 #[test]
 fn keeps_connections_on_both_sides() {
     let server = Server::new(|connection, notes| {
@@ -53,6 +56,7 @@ fn keeps_connections_on_both_sides() {
     assert_eq!(server.noted(), ["0"]);
 }
 
+// Holds SG-101, SG-102
 #[test]
 fn asks_servers_to_close_when_keepalive_is_off() {
     let server = Server::named("x");
@@ -130,6 +134,7 @@ fn passes_responses_without_body_on() {
     assert_eq!(balancer.stats.servers()[&1].connections, 1);
 }
 
+// Holds XR-83
 #[test]
 fn connects_from_each_local_address_in_turn_and_names_the_client() {
     let server = Server::new(|connection, notes| {

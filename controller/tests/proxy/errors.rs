@@ -50,6 +50,7 @@ fn refuses_malformed_requests_and_closes() {
     );
 }
 
+// Holds SG-94
 #[test]
 fn answers_503_without_servers_and_keeps_the_connection() {
     let balancer = Balancer::new(&[]);
@@ -247,6 +248,7 @@ fn does_not_reuse_a_connection_with_bytes_beyond_the_response() {
     assert_eq!([client.request(GET).text(), client.request(GET).text()], ["0", "1"]);
 }
 
+// Holds SG-102
 #[test]
 fn repeats_an_idempotent_request_when_a_kept_connection_died_but_never_another() {
     // Each connection answers once and closes on the second request without an answer.
@@ -272,6 +274,7 @@ fn repeats_an_idempotent_request_when_a_kept_connection_died_but_never_another()
     assert_eq!(retries, [0, 1, 0]);
 }
 
+// Holds SG-102
 #[test]
 fn a_new_connection_that_dies_is_502_and_not_repeated() {
     let server = Server::new(|connection, notes| {

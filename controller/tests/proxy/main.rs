@@ -1,7 +1,12 @@
 //! The L7 engine over real sockets: one engine per test, servers and clients are threads of the test.
 
 mod balancing;
+mod drains;
 mod errors;
 mod harness;
+mod scheduling;
 mod snapshots;
+mod sticky;
 mod streaming;
+mod tls;
+mod upstream;

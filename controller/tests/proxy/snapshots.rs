@@ -1,29 +1,14 @@
 //! Configuration changes while requests run.
 
-use crate::harness::{Balancer, PATIENCE, Server, block_on};
+use crate::harness::{Balancer, PATIENCE, Server, block_on, held};
 use controller::proxy::{PublishError, bind_listeners};
 use controller::snapshot::ServerSnapshot;
 use std::net::TcpStream;
 use std::sync::Mutex;
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::channel;
 use std::time::Duration;
 
 const GET: &str = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
-
-/// A server that tells when a request came and answers when it is told to.
-fn held() -> (Server, Receiver<()>, Sender<()>) {
-    let (arrived, arrivals) = channel();
-    let (release, released) = channel();
-    let (arrived, released) = (Mutex::new(arrived), Mutex::new(released));
-    let server = Server::new(move |connection, _| {
-        while connection.request().is_some() {
-            arrived.lock().unwrap().send(()).unwrap();
-            released.lock().unwrap().recv_timeout(PATIENCE).unwrap();
-            connection.answer("held");
-        }
-    });
-    (server, arrivals, release)
-}
 
 #[test]
 fn a_change_leaves_requests_under_way_alone() {
@@ -60,6 +45,7 @@ fn the_place_in_the_cycle_and_kept_connections_survive_an_unrelated_change() {
     assert_eq!((servers[&1].connections, servers[&2].connections), (1, 1));
 }
 
+// Holds SG-94, SG-226
 #[test]
 fn kept_connections_to_a_server_that_left_are_closed() {
     let (closed, seen) = channel();

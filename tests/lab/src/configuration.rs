@@ -1,18 +1,30 @@
 //! The lab's configuration as an operator would write it: node settings and the tutorial's resources (XR-70 to XR-76).
 
-use crate::layout::{BACK_TO_ORIGIN_PREFIX, Layout, Variant};
+use crate::layout::{BACK_TO_ORIGIN_PREFIX, LB, LB2, LB2_NAT_PREFIX, Layout, NAT_PREFIX, Variant};
+use crate::options::Balancers;
 use std::net::Ipv4Addr;
 
-/// The balancer's node settings in this lab.
+/// The balancer's node settings in a lab with [`Balancers::OneHost`].
 pub fn node_yaml(layout: &Layout) -> String {
+    node_yaml_on(layout, Balancers::OneHost, LB)
+}
+
+/// The node settings of the balancer on `host`, [`LB`] or [`LB2`].
+pub fn node_yaml_on(layout: &Layout, balancers: Balancers, host: &str) -> String {
+    let zone_a = "  - {zone: chengdu-a, interface: eth1, tunnel_address: 172.16.1.10}\n";
+    let zone_b = "  - {zone: chengdu-b, interface: eth2, tunnel_address: 172.16.2.10}\n";
+    let (zones, nat_prefix) = match (balancers, host) {
+        (Balancers::OneHost, _) => (format!("{zone_a}{zone_b}"), NAT_PREFIX),
+        (Balancers::HostPerZone, LB2) => (zone_b.to_owned(), LB2_NAT_PREFIX),
+        (Balancers::HostPerZone, _) => (zone_a.to_owned(), NAT_PREFIX),
+    };
+    let node = layout.node_on(host);
     format!(
-        "name: lb
+        "name: {host}
 zones:
-  - {{zone: chengdu-a, interface: eth1, tunnel_address: 172.16.1.10}}
-  - {{zone: chengdu-b, interface: eth2, tunnel_address: 172.16.2.10}}
-client_interfaces: [eth0]
+{zones}client_interfaces: [eth0]
 tunnel: {{vxlan_port: 4789, admission: exclusive}}
-nat_prefix: 172.16.100.0/24
+nat_prefix: {nat_prefix}
 workers: 1
 state_dir: {state}
 api_socket: {socket}
@@ -20,10 +32,10 @@ metrics_listen: 127.0.0.1:9180
 bpf_dir: {bpf}
 access_log: {log}
 ",
-        state = layout.state_dir().display(),
-        socket = layout.api_socket().display(),
-        bpf = layout.bpf_dir().display(),
-        log = layout.access_log().display(),
+        state = node.state_dir.display(),
+        socket = node.api_socket.display(),
+        bpf = node.bpf_dir.display(),
+        log = node.access_log.display(),
     )
 }
 
@@ -124,5 +136,23 @@ mod tests {
         let (one, other) = (paths(&node_yaml(&one)), paths(&node_yaml(&other)));
         assert_eq!(one.len(), 4);
         assert!(one.iter().all(|path| !other.contains(path)));
+    }
+
+    #[test]
+    fn two_hosts_of_a_lab_share_neither_a_file_nor_a_zone() {
+        let layout = Layout::new("t1").expect("valid label");
+        let [one, other] = [LB, LB2].map(|host| node_yaml_on(&layout, Balancers::HostPerZone, host));
+        let shared: Vec<_> = one.lines().filter(|line| other.lines().any(|other| other == *line)).collect();
+        assert_eq!(
+            shared,
+            [
+                "zones:",
+                "client_interfaces: [eth0]",
+                "tunnel: {vxlan_port: 4789, admission: exclusive}",
+                "workers: 1",
+                "metrics_listen: 127.0.0.1:9180",
+            ],
+            "only what is inside each host"
+        );
     }
 }

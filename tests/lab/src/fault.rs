@@ -1,7 +1,8 @@
 //! Faults that the tutorial's verifications inject (XR-80, XR-82), and their end.
 
-use crate::layout::{BACK_TO_ORIGIN_PREFIX, ECS02, NAT_PREFIX, TR1, Variant};
+use crate::layout::{BACK_TO_ORIGIN_PREFIX, CROWD, ECS02, NAT_PREFIX, TR1, Variant};
 use crate::topology::{self, Step};
+use std::net::Ipv4Addr;
 
 /// Something broken on purpose.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -14,6 +15,9 @@ pub enum Fault {
     FirewallDropsBalancerAtEcs02,
     /// The named server drops every packet it receives.
     ServerSilentDrop(String),
+    /// The crowd refuses connections to these of its addresses, and carries on with those it has. Injected again with
+    /// others, it refuses those instead.
+    CrowdRefuses(Vec<Ipv4Addr>),
 }
 
 impl Fault {
@@ -37,6 +41,14 @@ impl Fault {
             }
             Fault::ServerSilentDrop(_) => {
                 "chain input { type filter hook input priority 0; iifname != \"lo\" drop; }".to_owned()
+            }
+            Fault::CrowdRefuses(addresses) => {
+                let refused: Vec<_> = addresses.iter().map(Ipv4Addr::to_string).collect();
+                format!(
+                    "chain input {{ type filter hook input priority 0; \
+                     ip daddr {{ {} }} tcp flags syn / fin,syn,rst,ack reject with tcp reset; }}",
+                    refused.join(", ")
+                )
             }
         };
         // Replaces what an earlier injection left, so that injecting twice is the same as once.
@@ -63,6 +75,7 @@ impl Fault {
             Fault::LinkDown | Fault::LinkSilentDrop => TR1,
             Fault::FirewallDropsBalancerAtEcs02 => ECS02,
             Fault::ServerSilentDrop(host) => host,
+            Fault::CrowdRefuses(_) => CROWD,
         }
     }
 
@@ -71,6 +84,7 @@ impl Fault {
             Fault::LinkDown | Fault::LinkSilentDrop => "lab_link",
             Fault::FirewallDropsBalancerAtEcs02 => "lab_firewall",
             Fault::ServerSilentDrop(_) => "lab_silence",
+            Fault::CrowdRefuses(_) => "lab_refusal",
         }
     }
 }

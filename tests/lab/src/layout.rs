@@ -1,7 +1,7 @@
 //! Names and addresses of the lab: which namespace, which folder, which address belongs to what. Nothing here acts.
 
 use anyhow::{Result, bail};
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::path::{Path, PathBuf};
 
 /// Clients, with the addresses [`CLIENT_ADDRESSES`].
@@ -23,6 +23,12 @@ pub const TR2: &str = "tr2";
 /// The tutorial's remote server, in VSW3.
 pub const ECS02: &str = "ecs02";
 
+/// The second balancer's host, of [`crate::Balancers::HostPerZone`]: `eth0` towards clients, `eth2` in VSW2.
+pub const LB2: &str = "lb2";
+
+/// The host of [`crate::ExtraServer::crowd`], which answers at all of [`CROWD_PREFIX`].
+pub const CROWD: &str = "crowd";
+
 /// Hosts that exist in every lab.
 pub const HOSTS: [&str; 9] = [CLIENT, NET, LB, SW1, SW2, ECS01, TR1, TR2, ECS02];
 
@@ -42,9 +48,11 @@ const CLIENT_SUFFIXES: [u8; 11] = [0, 1, 2, 4, 5, 6, 7, 8, 9, 10, 11];
 pub const DNS_ADDRESS: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 53);
 /// The balancer host's own address towards clients.
 pub const LB_CLIENT_SIDE: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 2);
+/// The second balancer host's own address towards clients.
+pub const LB2_CLIENT_SIDE: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 3);
 /// The balancer host's own address in VSW1, its tunnel address there.
 pub const LB_VSW1: Ipv4Addr = Ipv4Addr::new(172, 16, 1, 10);
-/// The balancer host's own address in VSW2, its tunnel address there.
+/// The own address in VSW2 of the balancer host that serves chengdu-b, its tunnel address there.
 pub const LB_VSW2: Ipv4Addr = Ipv4Addr::new(172, 16, 2, 10);
 /// The VIP of zone chengdu-a. The lab reserves it; the controller configures it.
 pub const VIP_A: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 10);
@@ -54,8 +62,24 @@ pub const VIP_B: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 11);
 pub const ECS01_ADDRESS: Ipv4Addr = Ipv4Addr::new(172, 16, 1, 20);
 /// The remote server's address.
 pub const ECS02_ADDRESS: Ipv4Addr = Ipv4Addr::new(192, 168, 1, 20);
+/// The addresses of [`CROWD`]; in VPC1, zone chengdu-a, in no vSwitch that the tutorial's resources name.
+pub const CROWD_PREFIX: &str = "172.16.64.0/20";
+/// First three bytes of addresses in VSW1.
+pub(crate) const VSW1_NETWORK: [u8; 3] = [172, 16, 1];
+/// First three bytes of addresses in VSW2.
+pub(crate) const VSW2_NETWORK: [u8; 3] = [172, 16, 2];
+/// IPv6 addresses of VPC1, of which VSW1 has fd00:16:1::/64 and VSW2 fd00:16:2::/64.
+pub const VPC1_V6: &str = "fd00:16::/32";
+/// IPv6 addresses of VSW1.
+pub const VSW1_V6: &str = "fd00:16:1::/64";
+/// IPv6 addresses of VSW2.
+pub const VSW2_V6: &str = "fd00:16:2::/64";
+/// IPv6 addresses of clients and VIPs.
+pub const CLIENTS_V6: &str = "2001:db8:113::/64";
 /// Sources of L4 flows, routed back to the balancer.
 pub const NAT_PREFIX: &str = "172.16.100.0/24";
+/// Sources of L4 flows of the second balancer host.
+pub const LB2_NAT_PREFIX: &str = "172.16.101.0/24";
 /// The back-to-origin prefix of [`Variant::BackToOrigin`].
 pub const BACK_TO_ORIGIN_PREFIX: &str = "100.64.0.0/24";
 
@@ -85,6 +109,49 @@ impl Variant {
             Variant::BackToOrigin => [Ipv4Addr::new(100, 64, 0, 21), Ipv4Addr::new(100, 64, 0, 22)],
         }
     }
+}
+
+/// The address of server `number` of the crowd, from 172.16.64.1 for 0.
+///
+/// # Panics
+/// If `number` is above 4093.
+pub fn crowd_address(number: u16) -> Ipv4Addr {
+    assert!(number <= 4093, "the crowd has 4094 servers");
+    Ipv4Addr::from(u32::from(Ipv4Addr::new(172, 16, 64, 1)) + u32::from(number))
+}
+
+/// The IPv6 address of whatever has `address` in VSW1, in VSW2 or on the client side: 203.0.113.10 has
+/// 2001:db8:113::10, 172.16.2.41 has fd00:16:2::41. The last group reads like the last byte, in decimal digits.
+///
+/// # Panics
+/// If `address` is of another network.
+pub fn ipv6_of(address: Ipv4Addr) -> Ipv6Addr {
+    let [a, b, c, suffix] = address.octets();
+    let suffix = u16::from(suffix);
+    // The decimal digits, read as hexadecimal.
+    let suffix = suffix / 100 * 0x100 + suffix / 10 % 10 * 0x10 + suffix % 10;
+    match [a, b, c] {
+        VSW1_NETWORK | VSW2_NETWORK => Ipv6Addr::new(0xfd00, 0x16, u16::from(c), 0, 0, 0, 0, suffix),
+        [203, 0, 113] => Ipv6Addr::new(0x2001, 0xdb8, 0x113, 0, 0, 0, 0, suffix),
+        _ => panic!("{address}: the lab has IPv6 in VSW1, VSW2 and 203.0.113.0/24 only"),
+    }
+}
+
+/// The files of one controller. Nothing but the lab's settings makes them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Node {
+    /// Its folder for pins, inside [`Layout::bpffs`].
+    pub bpf_dir: PathBuf,
+    /// Its store.
+    pub state_dir: PathBuf,
+    /// Its Unix socket.
+    pub api_socket: PathBuf,
+    /// Its access log.
+    pub access_log: PathBuf,
+    /// Its settings, which [`crate::Lab::up`] writes.
+    pub node_file: PathBuf,
+    /// Its resources, which [`crate::Lab::up`] writes.
+    pub resources_file: PathBuf,
 }
 
 /// The names that belong to one lab, told from those of other labs by its label.
@@ -126,34 +193,54 @@ impl Layout {
         self.run_dir().join("bpf")
     }
 
-    /// The controller's folder for pins, inside [`Self::bpffs`].
+    /// What the controller on `lb` has for itself.
+    pub fn node(&self) -> Node {
+        self.node_on(LB)
+    }
+
+    /// What the controller on `host`, [`LB`] or [`LB2`], has for itself.
+    pub fn node_on(&self, host: &str) -> Node {
+        // The paths of the first are not told from those of a lab with one.
+        let part = if host == LB { String::new() } else { format!("-{host}") };
+        let file = |name: &str, end: &str| self.run_dir().join(format!("{name}{part}{end}"));
+        Node {
+            bpf_dir: self.bpffs().join(format!("causeway{part}")),
+            state_dir: file("state", ""),
+            api_socket: file("api", ".sock"),
+            access_log: file("access", ".log"),
+            node_file: file("node", ".yaml"),
+            resources_file: file("resources", ".yaml"),
+        }
+    }
+
+    /// The controller's folder for pins on `lb`, inside [`Self::bpffs`].
     pub fn bpf_dir(&self) -> PathBuf {
-        self.bpffs().join("causeway")
+        self.node().bpf_dir
     }
 
-    /// The controller's store.
+    /// The controller's store on `lb`.
     pub fn state_dir(&self) -> PathBuf {
-        self.run_dir().join("state")
+        self.node().state_dir
     }
 
-    /// The controller's Unix socket.
+    /// The controller's Unix socket on `lb`.
     pub fn api_socket(&self) -> PathBuf {
-        self.run_dir().join("api.sock")
+        self.node().api_socket
     }
 
-    /// The balancer's access log.
+    /// The access log of the balancer on `lb`.
     pub fn access_log(&self) -> PathBuf {
-        self.run_dir().join("access.log")
+        self.node().access_log
     }
 
-    /// The node settings that [`crate::Lab::up`] writes.
+    /// The node settings for `lb` that [`crate::Lab::up`] writes.
     pub fn node_file(&self) -> PathBuf {
-        self.run_dir().join("node.yaml")
+        self.node().node_file
     }
 
-    /// The resources that [`crate::Lab::up`] writes.
+    /// The resources for `lb` that [`crate::Lab::up`] writes.
     pub fn resources_file(&self) -> PathBuf {
-        self.run_dir().join("resources.yaml")
+        self.node().resources_file
     }
 
     /// Where [`crate::Lab::spawn`] keeps what processes print.
@@ -164,6 +251,16 @@ impl Layout {
     /// The folder of the web server on `host`.
     pub fn server_dir(&self, host: &str) -> PathBuf {
         self.run_dir().join("servers").join(host)
+    }
+
+    /// What tells the server on `host` how to behave.
+    pub(crate) fn behaviour_file(&self, host: &str) -> PathBuf {
+        self.server_dir(host).join("behaviour")
+    }
+
+    /// Certificate and key of the lab's servers, self-signed, in PEM.
+    pub fn certificate(&self) -> [PathBuf; 2] {
+        ["certificate.pem", "key.pem"].map(|name| self.run_dir().join(name))
     }
 
     /// The file that servers offer as `/big`.
@@ -216,6 +313,13 @@ mod tests {
             let error = Layout::new(label).expect_err(label).to_string();
             assert!(error.contains(label), "{error}");
         }
+    }
+
+    #[test]
+    fn ipv6_addresses_read_like_ipv4_ones() {
+        assert_eq!(ipv6_of(VIP_A).to_string(), "2001:db8:113::10");
+        assert_eq!(ipv6_of(Ipv4Addr::new(172, 16, 2, 254)).to_string(), "fd00:16:2::254");
+        assert_eq!(ipv6_of(Ipv4Addr::new(172, 16, 1, 7)).to_string(), "fd00:16:1::7");
     }
 
     #[test]

@@ -15,89 +15,50 @@
 //! devices. The balancer's VIPs, local addresses, routes and tunnel ends are *not* set up here: that is the
 //! controller's work, and what the tests look at.
 //!
+//! [`LabOptions`] add to it, and cost nothing when they are not asked for: web servers in VSW1 and VSW2 that misbehave
+//! when told to ([`web_servers`], [`Behaviour`]), a gRPC server, an HTTP function, a crowd of thousands of web servers,
+//! IPv6, a second balancer's host `lb2`, which then has `eth2` and chengdu-b to itself.
+//!
 //! A lab is removed when [`Lab`] is dropped, on Ctrl-C, by [`down`], and before the next [`Lab::up`] with its label.
 //! Removal touches only what the lab wrote down when it made it: see [`Layout::run_dir`].
 
+mod behaviour;
 mod configuration;
 mod fault;
 mod interrupt;
 mod layout;
 mod namespace;
+mod options;
 mod process;
+mod program;
 mod removal;
 pub mod requirement;
 mod resolver;
 mod server;
 mod topology;
+mod web;
 
-pub use configuration::{node_yaml, resources_yaml};
+pub use behaviour::Behaviour;
+pub use configuration::{node_yaml, node_yaml_on, resources_yaml};
 pub use fault::Fault;
 pub use interrupt::on_interrupt;
 pub use layout::*;
+pub use options::{Balancers, ExtraServer, LabOptions, Offloads, ServerKind, web_servers};
 pub use process::Process;
+pub use program::{FUNCTION_PORT, FUNCTION_PREFIX, GRPC_PORT, GrpcHealth};
 pub use removal::{Removed, down};
 pub use resolver::Domain;
 pub use server::{LogLine, SERVER_PORTS, index_page};
+pub use web::TLS_PORT;
 
 use anyhow::{Context, Result, bail};
+use behaviour::{ANY_PATH, Behaviours};
 use std::collections::BTreeMap;
 use std::fs;
-use std::net::Ipv4Addr;
 use std::process::Command;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 use topology::Step;
-
-/// What a lab is made of.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LabOptions {
-    /// Label: labs with different ones stand side by side. See [`Layout::new`].
-    pub id: String,
-    /// Which addresses the balancer uses towards servers.
-    pub variant: Variant,
-    /// What veths leave to hardware they do not have.
-    pub offloads: Offloads,
-    /// Servers in VSW1 beside ECS01.
-    pub extra_servers: Vec<ExtraServer>,
-    /// Domains the resolver knows.
-    pub domains: Vec<Domain>,
-    /// Size of the file served as `/big`; 0 for none.
-    pub big_file_bytes: u64,
-}
-
-impl Default for LabOptions {
-    fn default() -> LabOptions {
-        LabOptions {
-            id: String::new(),
-            variant: Variant::default(),
-            offloads: Offloads::default(),
-            extra_servers: Vec::new(),
-            domains: vec![Domain::tutorial()],
-            big_file_bytes: 100_000_000,
-        }
-    }
-}
-
-/// What the lab's interfaces leave to hardware they do not have.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Offloads {
-    /// Everybody but the balancer computes checksums, as packets off a real wire have them. What XDP needs.
-    #[default]
-    RealChecksums,
-    /// Everything, the kernel's default. For throughput of the L7 path; the L4 path then carries wrong checksums.
-    All,
-    /// Nothing: no segmentation offload, no GRO. Shows a packet that is too long, which offloads hide.
-    None,
-}
-
-/// A server in VSW1 beside ECS01; it behaves the same.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ExtraServer {
-    /// Host name, `a-z0-9`, at most 12.
-    pub name: String,
-    /// An address of 172.16.1.0/24 that nobody else has.
-    pub address: Ipv4Addr,
-}
 
 /// A standing lab. Dropping it removes it, unless [`Lab::leave_standing`].
 #[derive(Debug)]
@@ -105,6 +66,7 @@ pub struct Lab {
     layout: Layout,
     options: LabOptions,
     servers: Mutex<BTreeMap<String, Process>>,
+    behaviours: Mutex<BTreeMap<String, Behaviours>>,
     resolver: Option<Process>,
     _registered: interrupt::Registered,
     lock: Option<fs::File>,
@@ -119,7 +81,7 @@ impl Lab {
     /// or a command that fails: named, with what it printed. Nothing is left behind then.
     pub fn up(options: LabOptions) -> Result<Lab> {
         let layout = Layout::new(&options.id)?;
-        check_extra_servers(&options)?;
+        options::check(&options)?;
         let lock = removal::lock(&layout)?;
         let registered = interrupt::register(&layout)?;
         removal::remove(&layout)?;
@@ -128,6 +90,7 @@ impl Lab {
             layout,
             options,
             servers: Mutex::default(),
+            behaviours: Mutex::default(),
             resolver: None,
             _registered: registered,
             lock: Some(lock),
@@ -147,8 +110,11 @@ impl Lab {
         if self.options.big_file_bytes > 0 {
             server::write_big_file(&self.layout.big_file(), self.options.big_file_bytes)?;
         }
-        fs::write(self.layout.node_file(), node_yaml(&self.layout))?;
-        fs::write(self.layout.resources_file(), resources_yaml(self.options.variant))?;
+        for host in self.balancers() {
+            let node = self.layout.node_on(host);
+            fs::write(node.node_file, node_yaml_on(&self.layout, self.options.balancers, host))?;
+            fs::write(node.resources_file, resources_yaml(self.options.variant))?;
+        }
         self.resolver = Some(resolver::start(&self.layout, &self.options.domains)?);
         for host in self.servers() {
             self.start_server(&host)?;
@@ -166,7 +132,15 @@ impl Lab {
         &self.options
     }
 
-    /// Hosts with a web server: ECS01, ECS02, and the extra ones.
+    /// Hosts that balance, or would.
+    pub fn balancers(&self) -> &'static [&'static str] {
+        match self.options.balancers {
+            Balancers::OneHost => &[LB],
+            Balancers::HostPerZone => &[LB, LB2],
+        }
+    }
+
+    /// Hosts with a server: ECS01, ECS02, and the extra ones.
     pub fn servers(&self) -> Vec<String> {
         let extra = self.options.extra_servers.iter().map(|server| server.name.clone());
         [ECS01, ECS02].map(str::to_owned).into_iter().chain(extra).collect()
@@ -214,9 +188,44 @@ impl Lab {
         self.check_server(host)?;
         let mut servers = self.lock_servers();
         if !servers.contains_key(host) {
-            servers.insert(host.to_owned(), server::start(&self.layout, host)?);
+            let ipv6 = self.options.ipv6;
+            let process = match self.kind(host) {
+                None => server::start(&self.layout, host, ipv6),
+                Some(ServerKind::Web) => web::start(&self.layout, host, ipv6),
+                Some(ServerKind::Grpc) => program::start_grpc(&self.layout, host),
+                Some(ServerKind::Crowd) => server::start_crowd(&self.layout, host),
+                Some(ServerKind::Function) => program::start_function(&self.layout, host),
+            };
+            servers.insert(host.to_owned(), process?);
         }
         Ok(())
+    }
+
+    /// From now on, and also when it is started anew, the web server on `host` treats every request so, except at
+    /// paths of [`Lab::set_behaviour_at`].
+    pub fn set_behaviour(&self, host: &str, behaviour: Behaviour) -> Result<()> {
+        self.set_behaviour_at(host, ANY_PATH, behaviour)
+    }
+
+    /// As [`Lab::set_behaviour`], for requests with exactly this path.
+    pub fn set_behaviour_at(&self, host: &str, path: &str, behaviour: Behaviour) -> Result<()> {
+        if self.kind(host) != Some(ServerKind::Web) {
+            bail!(
+                "lab host {host:?} is no web server that can be told how to behave; make it an extra server"
+            );
+        }
+        // A panic while holding it leaves whole what each server was told last.
+        let mut behaviours = self.behaviours.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let file = self.layout.behaviour_file(host);
+        behaviours.entry(host.to_owned()).or_default().set(&file, path, behaviour)
+    }
+
+    /// From now on, and also when it is started anew, the gRPC server on `host` says this of its health.
+    pub fn set_grpc_health(&self, host: &str, health: GrpcHealth) -> Result<()> {
+        if self.kind(host) != Some(ServerKind::Grpc) {
+            bail!("lab host {host:?} has no gRPC server; make it an extra server of that kind");
+        }
+        program::set_grpc_health(&self.layout, host, health)
     }
 
     /// What the web server on `host` logged so far, oldest first.
@@ -280,6 +289,11 @@ impl Lab {
         Ok(())
     }
 
+    /// What runs on `host`, if that is an extra server.
+    fn kind(&self, host: &str) -> Option<ServerKind> {
+        self.options.extra_servers.iter().find(|server| server.name == host).map(|server| server.kind)
+    }
+
     fn check_server(&self, host: &str) -> Result<()> {
         let servers = self.servers();
         if !servers.iter().any(|server| server == host) {
@@ -315,15 +329,4 @@ impl Drop for Lab {
 /// `program`, to be run on `host` of a lab that stands, whoever built it.
 pub fn command(layout: &Layout, host: &str, program: &str) -> Result<Command> {
     namespace::command(layout, host, program)
-}
-
-fn check_extra_servers(options: &LabOptions) -> Result<()> {
-    for server in &options.extra_servers {
-        // The length keeps "p-NAME" a valid interface name.
-        Layout::new(&server.name).with_context(|| format!("extra server {:?}", server.name))?;
-        if HOSTS.contains(&server.name.as_str()) || server.name.is_empty() {
-            bail!("extra server {:?}: choose a name other than {}", server.name, HOSTS.join(", "));
-        }
-    }
-    Ok(())
 }

@@ -74,10 +74,11 @@ impl Process {
     /// Waits until the process has TCP listeners on all of `ports`; fails if it ends first or after `limit`.
     pub fn wait_until_listening(&mut self, ports: &[u16], limit: Duration) -> Result<()> {
         let what = format!("listening on TCP {ports:?}");
-        let table = PathBuf::from(format!("/proc/{}/net/tcp", self.id()));
+        // A socket of IPv6 may serve IPv4 as well.
+        let tables = ["tcp", "tcp6"].map(|name| format!("/proc/{}/net/{name}", self.id()));
         self.wait_until(&what, limit, || {
-            let text = fs::read_to_string(&table).unwrap_or_default();
-            let open = listening_ports(&text);
+            let texts = tables.iter().map(|table| fs::read_to_string(table).unwrap_or_default());
+            let open: Vec<u16> = texts.flat_map(|text| listening_ports(&text)).collect();
             ports.iter().all(|port| open.contains(port))
         })
     }

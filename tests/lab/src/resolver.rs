@@ -1,14 +1,14 @@
 //! The lab's resolver: dnsmasq on the client network, with the domain whose CNAME is the balancer's name (D-3).
 
-use crate::layout::{DNS_ADDRESS, Layout, NET, VIP_A, VIP_B};
+use crate::layout::{DNS_ADDRESS, Layout, NET, VIP_A, VIP_B, ipv6_of};
 use crate::namespace;
 use crate::process::Process;
 use anyhow::{Context, Result};
 use std::fs;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
-/// A domain of the lab: `alias` is a CNAME for `name`, and `name` has one A record per address.
+/// A domain of the lab: `alias` is a CNAME for `name`, and `name` has one A or AAAA record per address.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Domain {
     /// What clients ask for.
@@ -16,17 +16,26 @@ pub struct Domain {
     /// The load balancer's DNS name.
     pub name: String,
     /// Its VIPs.
-    pub addresses: Vec<Ipv4Addr>,
+    pub addresses: Vec<IpAddr>,
 }
 
 impl Domain {
+    const VIPS: [Ipv4Addr; 2] = [VIP_A, VIP_B];
+
     /// The tutorial's: `www.example.test` for `alb1.causeway.test`, a VIP in each zone.
     pub fn tutorial() -> Domain {
         Domain {
             alias: "www.example.test".into(),
             name: "alb1.causeway.test".into(),
-            addresses: vec![VIP_A, VIP_B],
+            addresses: Domain::VIPS.map(IpAddr::V4).into(),
         }
+    }
+
+    /// The tutorial's, of a load balancer with IPv6 VIPs as well.
+    pub fn dual_stack() -> Domain {
+        let mut domain = Domain::tutorial();
+        domain.addresses.extend(Domain::VIPS.map(|vip| IpAddr::V6(ipv6_of(vip))));
+        domain
     }
 }
 
@@ -49,7 +58,7 @@ pub(crate) fn start(layout: &Layout, domains: &[Domain]) -> Result<Process> {
 }
 
 fn hosts(domains: &[Domain]) -> String {
-    let line = |domain: &Domain, address: &Ipv4Addr| format!("{address} {}\n", domain.name);
+    let line = |domain: &Domain, address: &IpAddr| format!("{address} {}\n", domain.name);
     domains
         .iter()
         .flat_map(|domain| domain.addresses.iter().map(move |address| line(domain, address)))

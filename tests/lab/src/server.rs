@@ -1,8 +1,9 @@
-//! The tutorial's web servers: Debian's nginx with generated settings, one per server host (XR-71).
+//! Web servers: Debian's nginx with generated settings, one per server host. The tutorial's (XR-71) are plain; see
+//! [`crate::web`] for what the others can do.
 
 use crate::layout::{ECS01, ECS02, Layout};
+use crate::namespace;
 use crate::process::Process;
-use crate::{namespace, process};
 use anyhow::{Context, Result};
 use std::fs::{self, File};
 use std::io::{BufWriter, Write};
@@ -36,24 +37,53 @@ pub fn index_page(host: &str) -> String {
     }
 }
 
-/// Starts nginx on `host` and waits until it accepts.
-pub(crate) fn start(layout: &Layout, host: &str) -> Result<Process> {
+/// How long a server may take to start.
+pub(crate) const START_LIMIT: Duration = Duration::from_secs(10);
+
+/// Starts the tutorial's nginx on `host` and waits until it accepts.
+pub(crate) fn start(layout: &Layout, host: &str, ipv6: bool) -> Result<Process> {
     let dir = layout.server_dir(host);
+    let site = format!("{}{}", listens(&SERVER_PORTS, "", ipv6), locations(&dir, &layout.big_file()));
+    prepare(&dir, host)?;
+    start_nginx(layout, host, &settings(&dir, "", "", &site), &SERVER_PORTS)
+}
+
+/// Starts the nginx of the crowd and waits until it accepts.
+pub(crate) fn start_crowd(layout: &Layout, host: &str) -> Result<Process> {
+    let dir = layout.server_dir(host);
+    let site = format!(
+        "{}    access_log off;
+    add_header X-Server $server_addr always;
+    location / {{ return 200 \"Hello World! This is $server_addr in Chengdu.\"; }}
+",
+        listens(&SERVER_PORTS, "", false)
+    );
+    prepare(&dir, host)?;
+    start_nginx(layout, host, &settings(&dir, "", "", &site), &SERVER_PORTS)
+}
+
+/// Makes the folders that nginx needs, and its page.
+pub(crate) fn prepare(dir: &Path, host: &str) -> Result<()> {
     for folder in ["www", "upload", "upload/up", "temp"] {
         let folder = dir.join(folder);
         fs::create_dir_all(&folder).with_context(|| format!("make {}", folder.display()))?;
     }
-    let write = |name: &str, text: String| {
-        let file = dir.join(name);
-        fs::write(&file, text).with_context(|| format!("write {}", file.display()))
-    };
-    write("www/index.html", index_page(host))?;
-    write("nginx.conf", settings(&dir, &layout.big_file()))?;
+    write(&dir.join("www/index.html"), &index_page(host))
+}
+
+/// Starts nginx on `host` with `settings` and waits until it accepts on `ports`.
+pub(crate) fn start_nginx(layout: &Layout, host: &str, settings: &str, ports: &[u16]) -> Result<Process> {
+    let dir = layout.server_dir(host);
+    write(&dir.join("nginx.conf"), settings)?;
     let mut command = namespace::command(layout, host, "nginx")?;
     command.arg("-p").arg(&dir).arg("-c").arg(dir.join("nginx.conf")).arg("-e").arg(dir.join("error.log"));
-    let mut server = process::Process::start(layout, host, command, false)?;
-    server.wait_until_listening(&SERVER_PORTS, Duration::from_secs(5))?;
+    let mut server = Process::start(layout, host, command, false)?;
+    server.wait_until_listening(ports, START_LIMIT)?;
     Ok(server)
+}
+
+pub(crate) fn write(file: &Path, text: &str) -> Result<()> {
+    fs::write(file, text).with_context(|| format!("write {}", file.display()))
 }
 
 /// The access log of the server on `host`, oldest first; empty if it never ran.
@@ -77,12 +107,36 @@ fn parse_log_line(line: &str) -> Option<LogLine> {
     })
 }
 
-fn settings(dir: &Path, big_file: &Path) -> String {
-    let dir = dir.display();
-    let listens: String =
-        SERVER_PORTS.iter().map(|port| format!("    listen {port} backlog=4096;\n")).collect();
+/// nginx's `listen` lines for `ports`, each with `option`.
+pub(crate) fn listens(ports: &[u16], option: &str, ipv6: bool) -> String {
+    let line = |port: &u16| {
+        let v4 = format!("    listen {port} {option} backlog=4096;\n");
+        if ipv6 { format!("{v4}    listen [::]:{port} {option} backlog=4096;\n") } else { v4 }
+    };
+    ports.iter().map(line).collect()
+}
+
+/// What every server offers: its page, `/big`, and `PUT` below `/up/`.
+pub(crate) fn locations(dir: &Path, big_file: &Path) -> String {
+    let (dir, big_file) = (dir.display(), big_file.display());
     format!(
-        "user root root;
+        "    root {dir}/www;
+    location = /big {{ default_type application/octet-stream; alias {big_file}; }}
+    location /up/ {{
+      root {dir}/upload;
+      client_max_body_size 0;
+      dav_methods PUT;
+      create_full_put_path on;
+    }}
+"
+    )
+}
+
+/// nginx's settings with one site: `modules` go to the top, `http` and `site` into the blocks of those names.
+pub(crate) fn settings(dir: &Path, modules: &str, http: &str, site: &str) -> String {
+    let dir = dir.display();
+    format!(
+        "{modules}user root root;
 daemon off;
 worker_processes 1;
 pid {dir}/nginx.pid;
@@ -100,19 +154,10 @@ http {{
   sendfile on;
   tcp_nopush on;
   keepalive_requests 1000000;
-  server {{
-{listens}    root {dir}/www;
-    location = /big {{ default_type application/octet-stream; alias {big_file}; }}
-    location /up/ {{
-      root {dir}/upload;
-      client_max_body_size 0;
-      dav_methods PUT;
-      create_full_put_path on;
-    }}
-  }}
+{http}  server {{
+{site}  }}
 }}
-",
-        big_file = big_file.display()
+"
     )
 }
 
@@ -140,6 +185,7 @@ pub(crate) fn write_big_file(file: &Path, bytes: u64) -> Result<()> {
 mod tests {
     use super::*;
 
+    // Holds XR-71
     #[test]
     fn pages_are_the_tutorials_word_for_word() {
         assert_eq!(index_page(ECS01), "Hello World! This is ECS01 in Chengdu.");

@@ -1,11 +1,13 @@
 //! The commands that lay out the two regions, as data: what runs where, in order. Nothing here runs them.
 
 use crate::layout::{
-    BACK_TO_ORIGIN_PREFIX, CLIENT, CLIENT_ADDRESSES, DNS_ADDRESS, ECS01, ECS01_ADDRESS, ECS02, ECS02_ADDRESS,
-    HOSTS, LB, LB_CLIENT_SIDE, LB_VSW1, LB_VSW2, Layout, NAT_PREFIX, NET, SW1, SW2, TR1, TR2, Variant,
+    BACK_TO_ORIGIN_PREFIX, CLIENT, CLIENT_ADDRESSES, CROWD, CROWD_PREFIX, DNS_ADDRESS, ECS01, ECS01_ADDRESS,
+    ECS02, ECS02_ADDRESS, HOSTS, LB, LB_CLIENT_SIDE, LB_VSW1, LB_VSW2, LB2, LB2_CLIENT_SIDE, LB2_NAT_PREFIX,
+    Layout, NAT_PREFIX, NET, SW1, SW2, TR1, TR2, VSW1_V6, VSW2_V6, Variant, ipv6_of,
 };
-use crate::{LabOptions, Offloads};
+use crate::options::{Balancers, LabOptions, Offloads, ServerKind};
 use std::fmt;
+use std::net::Ipv4Addr;
 
 /// One command inside one host's namespace.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,17 +31,47 @@ const RETURN_HOPS: [(&str, &str); 2] = [("vxa", "169.254.101.2"), ("vxb", "169.2
 /// The balancer decapsulates before its kernel looks at the inner MAC, so one constant does.
 const LB_INNER_MAC: &str = "02:00:00:00:00:0a";
 
+/// The transit router's addresses in VSW1 and VSW2, where it is also the VPC's own router.
+const GATEWAYS: [Ipv4Addr; 2] = [Ipv4Addr::new(172, 16, 1, 254), Ipv4Addr::new(172, 16, 2, 254)];
+
 /// Every host of this lab, the extra servers last.
 pub(crate) fn hosts(options: &LabOptions) -> Vec<String> {
+    let second = (options.balancers == Balancers::HostPerZone).then_some(LB2);
     let extra = options.extra_servers.iter().map(|server| server.name.clone());
-    HOSTS.iter().map(|host| (*host).to_owned()).chain(extra).collect()
+    HOSTS.into_iter().chain(second).map(str::to_owned).chain(extra).collect()
+}
+
+/// The host that serves chengdu-b.
+fn host_b(options: &LabOptions) -> &'static str {
+    match options.balancers {
+        Balancers::OneHost => LB,
+        Balancers::HostPerZone => LB2,
+    }
+}
+
+/// A server of VSW1 or VSW2, as far as its network goes.
+struct LocalServer<'a> {
+    name: &'a str,
+    address: Ipv4Addr,
+    /// 0 for VSW1, 1 for VSW2.
+    zone: usize,
+}
+
+fn local_servers(options: &LabOptions) -> impl Iterator<Item = LocalServer<'_>> {
+    let first = LocalServer { name: ECS01, address: ECS01_ADDRESS, zone: 0 };
+    let extra = options.extra_servers.iter().map(|server| LocalServer {
+        name: &server.name,
+        address: server.address,
+        zone: usize::from(server.is_in_vsw2()),
+    });
+    std::iter::once(first).chain(extra)
 }
 
 /// Everything between empty namespaces and two regions that reach each other.
 pub(crate) fn steps(layout: &Layout, options: &LabOptions) -> Vec<Step> {
     let mut steps = Vec::new();
     for host in hosts(options) {
-        kernel_settings(&mut steps, &host);
+        kernel_settings(&mut steps, &host, options);
     }
     links(&mut steps, layout, options);
     addresses(&mut steps, options);
@@ -48,6 +80,15 @@ pub(crate) fn steps(layout: &Layout, options: &LabOptions) -> Vec<Step> {
         steps.push(Step::new(&host, format!("ip link set {port} up")));
     }
     routes(&mut steps, options);
+    if options.balancers == Balancers::HostPerZone {
+        routes_between_zones(&mut steps);
+    }
+    if options.ipv6 {
+        ipv6(&mut steps, options);
+    }
+    if let Some(server) = options.extra_servers.iter().find(|server| server.kind == ServerKind::Crowd) {
+        crowd(&mut steps, options, server.address);
+    }
     offloads(&mut steps, options);
     steps
 }
@@ -58,7 +99,7 @@ pub(crate) fn link_routes() -> Vec<Step> {
     vec![Step::new(TR1, "ip route replace 192.168.0.0/16 via 10.255.0.2 src 172.16.1.254")]
 }
 
-fn kernel_settings(steps: &mut Vec<Step>, host: &str) {
+fn kernel_settings(steps: &mut Vec<Step>, host: &str, options: &LabOptions) {
     steps.push(Step::new(host, "ip link set lo up"));
     // Loose: answers to the balancer's addresses of one zone may come in by another interface (XR-105).
     steps.push(Step::new(host, "sysctl -qw net.ipv4.conf.all.rp_filter=2 net.ipv4.conf.default.rp_filter=2"));
@@ -70,17 +111,32 @@ fn kernel_settings(steps: &mut Vec<Step>, host: &str) {
         // no network namespace has to itself.
         steps.push(Step::new(host, "sysctl -qw net.ipv4.icmp_ratemask=0"));
     }
+    if options.ipv6 && ![NET, SW1, SW2].contains(&host) {
+        // Addresses are usable at once, and nobody asks for routers: there is none to answer.
+        let quiet = ["all", "default"].map(|scope| {
+            let of = |name| format!("net.ipv6.conf.{scope}.{name}=0");
+            ["accept_dad", "accept_ra", "autoconf", "router_solicitations"].map(of).join(" ")
+        });
+        steps.push(Step::new(host, format!("sysctl -qw {}", quiet.join(" "))));
+        if host == TR1 {
+            steps.push(Step::new(host, "sysctl -qw net.ipv6.conf.all.forwarding=1"));
+        }
+        return;
+    }
     // The tutorial is IPv4; without this, router solicitations and DAD move the packet counters that tests read.
     steps.push(Step::new(host, "sysctl -qwe net.ipv6.conf.all.disable_ipv6=1"));
 }
 
 /// Cables: (host, port) and (host, port). A port on a switch joins the switch's bridge.
 fn cables(options: &LabOptions) -> Vec<((String, String), (String, String))> {
+    let second = match options.balancers {
+        Balancers::OneHost => vec![(LB, "eth2", SW2, "p-lb")],
+        Balancers::HostPerZone => vec![(LB2, "eth2", SW2, "p-lb2"), (LB2, "eth0", NET, "p-lb2")],
+    };
     let fixed = [
         (CLIENT, "eth0", NET, "p-client"),
         (LB, "eth0", NET, "p-lb"),
         (LB, "eth1", SW1, "p-lb"),
-        (LB, "eth2", SW2, "p-lb"),
         (ECS01, "eth0", SW1, "p-ecs01"),
         (TR1, "eth1", SW1, "p-tr1"),
         (TR1, "eth2", SW2, "p-tr1"),
@@ -88,11 +144,11 @@ fn cables(options: &LabOptions) -> Vec<((String, String), (String, String))> {
         (ECS02, "eth0", TR2, "eth1"),
     ];
     let end = |host: &str, port: &str| (host.to_owned(), port.to_owned());
-    let extra = options
-        .extra_servers
-        .iter()
-        .map(|server| (end(&server.name, "eth0"), end(SW1, &format!("p-{}", server.name))));
-    fixed.iter().map(|(a, b, c, d)| (end(a, b), end(c, d))).chain(extra).collect()
+    let extra = options.extra_servers.iter().map(|server| {
+        let switch = if server.is_in_vsw2() { SW2 } else { SW1 };
+        (end(&server.name, "eth0"), end(switch, &format!("p-{}", server.name)))
+    });
+    fixed.iter().chain(&second).map(|(a, b, c, d)| (end(a, b), end(c, d))).chain(extra).collect()
 }
 
 /// Hosts whose bridge must forward on every port before packets pass.
@@ -131,8 +187,7 @@ fn addresses(steps: &mut Vec<Step>, options: &LabOptions) {
         (NET, format!("{DNS_ADDRESS}/24 dev br0")),
         (LB, format!("{LB_CLIENT_SIDE}/24 dev eth0")),
         (LB, format!("{LB_VSW1}/24 dev eth1")),
-        (LB, format!("{LB_VSW2}/24 dev eth2")),
-        (ECS01, format!("{ECS01_ADDRESS}/24 dev eth0")),
+        (host_b(options), format!("{LB_VSW2}/24 dev eth2")),
         (TR1, "172.16.1.254/24 dev eth1".to_owned()),
         (TR1, "172.16.2.254/24 dev eth2".to_owned()),
         (TR1, "10.255.0.1/30 dev w1".to_owned()),
@@ -144,8 +199,11 @@ fn addresses(steps: &mut Vec<Step>, options: &LabOptions) {
     for (host, address) in fixed {
         steps.push(Step::new(host, format!("ip addr add {address}")));
     }
-    for server in &options.extra_servers {
-        steps.push(Step::new(&server.name, format!("ip addr add {}/24 dev eth0", server.address)));
+    if options.balancers == Balancers::HostPerZone {
+        steps.push(Step::new(LB2, format!("ip addr add {LB2_CLIENT_SIDE}/24 dev eth0")));
+    }
+    for server in local_servers(options) {
+        steps.push(Step::new(server.name, format!("ip addr add {}/24 dev eth0", server.address)));
     }
 }
 
@@ -177,6 +235,9 @@ fn routes(steps: &mut Vec<Step>, options: &LabOptions) {
     let variant = options.variant;
     let [via_a, via_b] = RETURN_HOPS.map(|(device, hop)| format!("via {hop} dev {device} onlink"));
     let mut back = vec![(NAT_PREFIX.to_owned(), &via_a)];
+    if options.balancers == Balancers::HostPerZone {
+        back.push((LB2_NAT_PREFIX.to_owned(), &via_b));
+    }
     match variant {
         Variant::Vswitch => {
             // More specific than VSW1 and VSW2 themselves: these answers must take the tunnel.
@@ -202,23 +263,108 @@ fn routes(steps: &mut Vec<Step>, options: &LabOptions) {
         // XR-51; without it ECS02 cannot answer the balancer.
         steps.push(Step::new(ECS02, "ip route add 100.64.0.0/10 via 192.168.1.254"));
     }
-    for host in vsw1_servers(options) {
-        // Zone B's local addresses reach VSW1 by the balancer's eth1, so answers go back that way.
-        let mut to_balancer = vec![NAT_PREFIX.to_owned(), format!("{LB_VSW2}/32")];
-        match variant {
-            Variant::Vswitch => to_balancer.extend(variant.local_addresses_b().map(|a| format!("{a}/32"))),
-            Variant::BackToOrigin => to_balancer.push(BACK_TO_ORIGIN_PREFIX.to_owned()),
+    for server in local_servers(options) {
+        let [own, other] = [server.zone, 1 - server.zone];
+        let balancer = [LB_VSW1, LB_VSW2][own];
+        let mut to_balancer = Vec::new();
+        match options.balancers {
+            // The other zone's local addresses reach this vSwitch by the balancer's interface here, so answers go back
+            // that way.
+            Balancers::OneHost => {
+                to_balancer.extend([NAT_PREFIX.to_owned(), format!("{}/32", [LB_VSW1, LB_VSW2][other])]);
+                let locals = [variant.local_addresses_a(), variant.local_addresses_b()][other];
+                match variant {
+                    Variant::Vswitch => to_balancer.extend(locals.map(|address| format!("{address}/32"))),
+                    Variant::BackToOrigin => to_balancer.push(BACK_TO_ORIGIN_PREFIX.to_owned()),
+                }
+            }
+            Balancers::HostPerZone => to_balancer.push([NAT_PREFIX, LB2_NAT_PREFIX][own].to_owned()),
         }
-        for prefix in to_balancer {
-            steps.push(Step::new(host, format!("ip route add {prefix} via {LB_VSW1}")));
+        let mut to_router = vec![["172.16.1.0/24", "172.16.2.0/24"][other], "192.168.0.0/16"];
+        if options.balancers == Balancers::HostPerZone {
+            to_router.push([NAT_PREFIX, LB2_NAT_PREFIX][other]);
         }
-        steps.push(Step::new(host, "ip route add 172.16.2.0/24 via 172.16.1.254"));
-        steps.push(Step::new(host, "ip route add 192.168.0.0/16 via 172.16.1.254"));
+        for (prefix, via) in to_balancer
+            .iter()
+            .map(|prefix| (prefix.as_str(), balancer))
+            .chain(to_router.into_iter().map(|prefix| (prefix, GATEWAYS[own])))
+        {
+            steps.push(Step::new(server.name, format!("ip route add {prefix} via {via}")));
+        }
     }
 }
 
-fn vsw1_servers(options: &LabOptions) -> impl Iterator<Item = &str> {
-    std::iter::once(ECS01).chain(options.extra_servers.iter().map(|server| server.name.as_str()))
+/// What it takes for each balancer's host to reach the other zone, and for answers to come back as plainly: the tunnels
+/// are for other regions.
+fn routes_between_zones(steps: &mut Vec<Step>) {
+    steps.push(Step::new(LB, format!("ip route add 172.16.2.0/24 via {}", GATEWAYS[0])));
+    steps.push(Step::new(LB2, format!("ip route add 172.16.1.0/24 via {}", GATEWAYS[1])));
+    for port in ["eth1", "eth2"] {
+        steps.push(Step::new(TR1, format!("ip rule add iif {port} to 172.16.0.0/12 lookup 100")));
+    }
+    for route in [
+        "172.16.1.0/24 dev eth1".to_owned(),
+        "172.16.2.0/24 dev eth2".to_owned(),
+        format!("{NAT_PREFIX} via {LB_VSW1}"),
+        format!("{LB2_NAT_PREFIX} via {LB_VSW2}"),
+    ] {
+        steps.push(Step::new(TR1, format!("ip route add {route} table 100")));
+    }
+}
+
+/// The crowd's addresses are all its own, and the way to them is by its one address in VSW1.
+fn crowd(steps: &mut Vec<Step>, options: &LabOptions, address: Ipv4Addr) {
+    steps.push(Step::new(CROWD, format!("ip route add local {CROWD_PREFIX} dev lo")));
+    steps.push(Step::new(LB, format!("ip route add {CROWD_PREFIX} via {address}")));
+    steps.push(Step::new(TR1, format!("ip route add {CROWD_PREFIX} via {address}")));
+    if options.balancers == Balancers::HostPerZone {
+        steps.push(Step::new(LB2, format!("ip route add {CROWD_PREFIX} via {}", GATEWAYS[1])));
+        steps.push(Step::new(TR1, format!("ip route add {CROWD_PREFIX} via {address} table 100")));
+    }
+}
+
+/// The same networks in IPv6, without the other region: groups of IPv6 servers are local (SG-63).
+fn ipv6(steps: &mut Vec<Step>, options: &LabOptions) {
+    let mut addresses: Vec<(&str, Ipv4Addr, &str)> =
+        CLIENT_ADDRESSES.map(|address| (CLIENT, address, "eth0")).into();
+    addresses.extend([
+        (LB, LB_CLIENT_SIDE, "eth0"),
+        (LB, LB_VSW1, "eth1"),
+        (host_b(options), LB_VSW2, "eth2"),
+    ]);
+    if options.balancers == Balancers::HostPerZone {
+        addresses.push((LB2, LB2_CLIENT_SIDE, "eth0"));
+    }
+    addresses.extend([(TR1, GATEWAYS[0], "eth1"), (TR1, GATEWAYS[1], "eth2")]);
+    addresses.extend(local_servers(options).map(|server| (server.name, server.address, "eth0")));
+    for (host, address, port) in addresses {
+        // Usable when this command ends; even where nobody looks for duplicates, that is otherwise a worker's to say.
+        steps.push(Step::new(host, format!("ip addr add {}/64 dev {port} nodad", ipv6_of(address))));
+    }
+    let networks = [VSW1_V6, VSW2_V6];
+    let mut routes = Vec::new();
+    match options.balancers {
+        Balancers::OneHost => {
+            for server in local_servers(options) {
+                let [own, other] = [server.zone, 1 - server.zone];
+                let locals =
+                    [Variant::Vswitch.local_addresses_a(), Variant::Vswitch.local_addresses_b()][other];
+                let theirs = locals.into_iter().chain([[LB_VSW1, LB_VSW2][other]]);
+                let via = [LB_VSW1, LB_VSW2][own];
+                routes.extend(theirs.map(|address| (server.name, format!("{}/128", ipv6_of(address)), via)));
+            }
+        }
+        Balancers::HostPerZone => {
+            routes.push((LB, networks[1].to_owned(), GATEWAYS[0]));
+            routes.push((LB2, networks[0].to_owned(), GATEWAYS[1]));
+        }
+    }
+    for server in local_servers(options) {
+        routes.push((server.name, networks[1 - server.zone].to_owned(), GATEWAYS[server.zone]));
+    }
+    for (host, prefix, via) in routes {
+        steps.push(Step::new(host, format!("ip route add {prefix} via {}", ipv6_of(via))));
+    }
 }
 
 fn offloads(steps: &mut Vec<Step>, options: &LabOptions) {
@@ -233,23 +379,24 @@ fn offloads(steps: &mut Vec<Step>, options: &LabOptions) {
         // rewrites and wraps them, needs real ones: that is what a network card delivers. Also removes TSO.
         let senders = [(CLIENT, "eth0"), (TR1, "vxa"), (TR1, "vxb"), (TR1, "eth1"), (TR1, "eth2")];
         let routers = [(TR1, "w1"), (TR2, "w2"), (TR2, "eth1"), (ECS02, "eth0")];
-        let local = vsw1_servers(options).map(|host| (host, "eth0"));
+        let local = local_servers(options).map(|server| (server.name, "eth0"));
         for (host, port) in senders.into_iter().chain(routers).chain(local) {
             steps.push(Step::new(host, format!("ethtool -K {port} tx off")));
         }
     }
     // XDP redirect out of the balancer lands only if the veth's other end runs NAPI, which GRO (or a program of its
     // own) turns on; without, packets vanish uncounted. Harmless to the MTU: oversize frames die before GRO.
-    for switch in SWITCHES {
-        steps.push(Step::new(switch, "ethtool -K p-lb gro on"));
+    for ((host, _), (switch, port)) in cables(options) {
+        if [LB, LB2].contains(&host.as_str()) {
+            steps.push(Step::new(&switch, format!("ethtool -K {port} gro on")));
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ExtraServer;
-    use std::net::Ipv4Addr;
+    use crate::options::ExtraServer;
 
     fn lines(options: &LabOptions) -> Vec<String> {
         let layout = Layout::new(&options.id).expect("valid label");
@@ -272,6 +419,7 @@ mod tests {
         assert!(!lines.iter().any(|line| line.contains("100.64")));
     }
 
+    // Holds XR-51, XR-52
     #[test]
     fn back_to_origin_routes_stand_on_every_hop_of_the_way_back() {
         let lines = lines(&LabOptions { variant: Variant::BackToOrigin, ..LabOptions::default() });
@@ -295,7 +443,7 @@ mod tests {
 
     #[test]
     fn an_extra_server_stands_in_vsw1_and_answers_by_the_same_way() {
-        let server = ExtraServer { name: "ecs03".into(), address: Ipv4Addr::new(172, 16, 1, 21) };
+        let server = ExtraServer::web("ecs03", Ipv4Addr::new(172, 16, 1, 21));
         let options = LabOptions { id: "x".into(), extra_servers: vec![server], ..LabOptions::default() };
         let lines = lines(&options);
         for wanted in [
@@ -306,6 +454,40 @@ mod tests {
         ] {
             assert!(lines.iter().any(|line| line == wanted), "{wanted} is missing");
         }
+    }
+
+    #[test]
+    fn a_server_of_vsw2_answers_by_the_balancers_interface_there() {
+        let server = ExtraServer::web("ecs21", Ipv4Addr::new(172, 16, 2, 41));
+        let options = LabOptions { extra_servers: vec![server], ipv6: true, ..LabOptions::default() };
+        let lines = lines(&options);
+        for wanted in [
+            "ecs21: ip link add eth0 type veth peer name p-ecs21 index 109 netns cw-sw2",
+            "ecs21: ip route add 172.16.1.11/32 via 172.16.2.10",
+            "ecs21: ip route add 172.16.100.0/24 via 172.16.2.10",
+            "ecs21: ip route add 172.16.1.0/24 via 172.16.2.254",
+            "ecs21: ip addr add fd00:16:2::41/64 dev eth0 nodad",
+            "ecs21: ip route add fd00:16:1::11/128 via fd00:16:2::10",
+        ] {
+            assert!(lines.iter().any(|line| line == wanted), "{wanted} is missing");
+        }
+    }
+
+    #[test]
+    fn with_a_host_per_zone_answers_to_the_other_zone_pass_the_vpcs_router() {
+        let options = LabOptions { balancers: Balancers::HostPerZone, ..LabOptions::default() };
+        let lines = lines(&options);
+        for wanted in [
+            "lb2: ip addr add 172.16.2.10/24 dev eth2",
+            "ecs01: ip route add 172.16.2.0/24 via 172.16.1.254",
+            "ecs01: ip route add 172.16.101.0/24 via 172.16.1.254",
+            "tr1: ip route add 172.16.101.0/24 via 172.16.2.10 table 100",
+            "sw2: ethtool -K p-lb2 gro on",
+        ] {
+            assert!(lines.iter().any(|line| line == wanted), "{wanted} is missing");
+        }
+        assert!(!lines.iter().any(|line| line.starts_with("lb: ") && line.contains("eth2")));
+        assert!(!lines.iter().any(|line| line.starts_with("ecs01: ") && line.contains("172.16.2.11")));
     }
 
     #[test]

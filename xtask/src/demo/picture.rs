@@ -2,6 +2,7 @@
 
 use super::client::{Answerer, Listener, Tallies, Tally};
 use crate::balancer::{NextHop, Server};
+use crate::screen::cut;
 use causeway_lab::ECS01_ADDRESS;
 
 /// Every line fits a terminal of this many columns.
@@ -108,26 +109,6 @@ fn rule(title: &str) -> String {
     line + &"─".repeat(rest)
 }
 
-/// At most `columns` characters of `text`.
-pub fn cut(text: &str, columns: usize) -> String {
-    text.chars().take(columns).collect()
-}
-
-/// `text` in lines of at most `columns`, broken at spaces.
-pub fn wrap(text: &str, columns: usize) -> Vec<String> {
-    let mut lines: Vec<String> = Vec::new();
-    for word in text.split_whitespace() {
-        match lines.last_mut() {
-            Some(line) if line.chars().count() + 1 + word.chars().count() <= columns => {
-                line.push(' ');
-                line.push_str(word);
-            }
-            _ => lines.push(word.to_owned()),
-        }
-    }
-    lines
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -193,11 +174,5 @@ mod tests {
         let lines = picture.lines();
         assert!(lines.iter().any(|line| line.starts_with(" HTTP :80") && line.ends_with(" failed 12x")));
         assert!(lines.iter().any(|line| line.starts_with(" TCP :9000") && line.ends_with(" ECS02  x2")));
-    }
-
-    #[test]
-    fn text_is_broken_at_spaces() {
-        assert_eq!(wrap("one two three four", 9), ["one two", "three", "four"]);
-        assert_eq!(wrap("", 9), Vec::<String>::new());
     }
 }

@@ -1,9 +1,10 @@
 //! The stage: lab, balancer and client together, and what is shown of them meanwhile.
 
 use super::client::{Client, Listener, Tallies, Tally, resolve};
-use super::picture::{COLUMNS, Picture, wrap};
+use super::picture::{COLUMNS, Picture};
 use super::terminal::Terminal;
 use crate::balancer::{Balancer, Server};
+use crate::screen::wrap;
 use anyhow::{Context, Result, bail};
 use causeway_lab::{HOSTS, Lab, LabOptions};
 use std::fmt;

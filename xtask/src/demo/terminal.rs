@@ -3,7 +3,8 @@
 //! Each change is one write, and lines are overwritten, not cleared first: nothing flickers. Signals work as ever:
 //! Ctrl-C is not a key here.
 
-use super::picture::{COLUMNS, cut};
+use super::picture::COLUMNS;
+use crate::screen::{columns, cut};
 use std::io::{self, IsTerminal, Write};
 use std::mem::MaybeUninit;
 use std::sync::{Mutex, PoisonError};
@@ -101,7 +102,7 @@ impl Terminal {
 
     fn add_block(&self, out: &mut String) {
         // A line that the terminal breaks would make the block higher than we think.
-        let columns = columns().min(COLUMNS);
+        let columns = columns().map_or(COLUMNS, |columns| columns.min(COLUMNS));
         for line in &self.block {
             out.push_str(&format!("{}{CLEAR_TO_END_OF_LINE}\n", paint(&cut(line, columns))));
         }
@@ -144,16 +145,6 @@ fn write(text: &str) {
     let mut out = io::stdout().lock();
     // A terminal that is gone sends SIGHUP; nothing else is to be done about it.
     let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
-}
-
-fn columns() -> usize {
-    let mut size = MaybeUninit::<libc::winsize>::zeroed();
-    // SAFETY: the call fills the structure, for which zero is valid too.
-    let size = unsafe {
-        libc::ioctl(libc::STDOUT_FILENO, libc::TIOCGWINSZ, size.as_mut_ptr());
-        size.assume_init()
-    };
-    if size.ws_col == 0 { COLUMNS } else { usize::from(size.ws_col) }
 }
 
 /// Adds colour: a line's first words, and health wherever it stands.

@@ -2,6 +2,7 @@
 
 use super::*;
 
+// Holds XR-4, XR-101
 #[test]
 fn refuses_overlapping_cidrs_of_connected_vpcs() {
     let third = "  - {name: vpc3, region: hangzhou, cidr: 172.20.0.0/16, vswitches: [{name: vsw5, zone: x, cidr: 172.20.1.0/24}]}\n";
@@ -23,6 +24,7 @@ fn refuses_overlapping_cidrs_of_connected_vpcs() {
     );
 }
 
+// Holds XR-4
 #[test]
 fn follows_connections_through_routers_in_between_and_one_sided_peers() {
     let text = "\
@@ -39,6 +41,7 @@ transit_routers:
     assert_eq!(errors.findings()[0].place.to_string(), "r.yaml:3:37");
 }
 
+// Holds XR-10
 #[test]
 fn refuses_vswitches_outside_their_vpc_or_over_each_other() {
     assert_eq!(
@@ -95,6 +98,7 @@ fn refuses_routes_into_the_vpc_and_repeated_ones() {
     );
 }
 
+// Holds XR-50
 #[test]
 fn refuses_a_route_over_a_router_that_the_vpc_is_not_attached_to() {
     assert_eq!(
@@ -121,6 +125,7 @@ fn warns_of_a_route_over_a_router_without_next_hops() {
     );
 }
 
+// Holds XR-31
 #[test]
 fn attachments_join_one_known_thing_once() {
     assert_eq!(
@@ -146,6 +151,7 @@ fn attachments_join_one_known_thing_once() {
     );
 }
 
+// Holds XR-30
 #[test]
 fn refuses_a_vpc_attached_to_another_regions_router() {
     assert_eq!(
@@ -157,6 +163,7 @@ fn refuses_a_vpc_attached_to_another_regions_router() {
     );
 }
 
+// Holds XR-101
 #[test]
 fn refuses_a_tunnel_endpoint_routed_through_its_own_tunnel() {
     assert_eq!(

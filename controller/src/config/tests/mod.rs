@@ -20,10 +20,10 @@ use super::{ConfigErrors, Finding, Parsed, parse_both, parse_node, parse_resourc
 use crate::model::{Resources, ServerGroup, ServerGroupName};
 
 /// The tutorial's files, valid and without warnings.
-const NODE: &str = include_str!("node.yaml");
-const RESOURCES: &str = include_str!("resources.yaml");
+pub(super) const NODE: &str = include_str!("node.yaml");
+pub(super) const RESOURCES: &str = include_str!("resources.yaml");
 /// Networks, machines and functions without groups and listeners; valid.
-const NETWORK: &str = include_str!("network.yaml");
+pub(super) const NETWORK: &str = include_str!("network.yaml");
 
 /// `text` with each pair's first part, which must occur once, replaced by its second.
 #[track_caller]

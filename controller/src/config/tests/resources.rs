@@ -2,6 +2,7 @@
 
 use super::*;
 
+// Holds SG-1, SG-5
 #[test]
 fn lists_what_is_defined_where_a_reference_leads_nowhere() {
     assert_eq!(
@@ -65,6 +66,7 @@ fn refuses_two_things_of_one_kind_with_one_name() {
     }
 }
 
+// Holds SG-4
 #[test]
 fn holds_names_to_their_rule() {
     for name in ["x", "-web", "we/b", "\"we\\nb\""] {
@@ -190,6 +192,7 @@ fn warns_of_a_zone_that_a_group_without_cross_zone_balancing_does_not_serve() {
     );
 }
 
+// Holds XR-21
 #[test]
 fn needs_two_local_addresses_in_every_zone() {
     assert_eq!(
@@ -201,6 +204,7 @@ fn needs_two_local_addresses_in_every_zone() {
     );
 }
 
+// Holds XR-20
 #[test]
 fn holds_local_addresses_to_their_vswitch() {
     assert_eq!(
@@ -224,6 +228,7 @@ const BACK_TO_ORIGIN: [(&str, &str); 3] = [
     ("[172.16.2.11, 172.16.2.12]", "[100.64.0.3, 100.64.0.4]"),
 ];
 
+// Holds XR-20, XR-24
 #[test]
 fn takes_local_addresses_from_a_back_to_origin_prefix() {
     assert_eq!(warnings(&BACK_TO_ORIGIN), [""; 0]);
@@ -236,6 +241,7 @@ fn takes_local_addresses_from_a_back_to_origin_prefix() {
     );
 }
 
+// Holds XR-62, XR-101
 #[test]
 fn refuses_overlapping_back_to_origin_prefixes() {
     let second = "  - name: alb2
@@ -303,6 +309,7 @@ fn refuses_a_vip_that_no_host_can_have() {
     );
 }
 
+// Holds XR-11
 #[test]
 fn refuses_a_vswitch_of_another_zone() {
     assert_eq!(
@@ -312,6 +319,7 @@ fn refuses_a_vswitch_of_another_zone() {
     );
 }
 
+// Holds XR-11
 #[test]
 fn warns_of_a_single_zone_and_refuses_none() {
     let second = "      - {zone: chengdu-b, vswitch: vsw2, vip: 203.0.113.11, local_addresses: [172.16.2.11, 172.16.2.12]}\n";

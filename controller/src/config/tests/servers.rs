@@ -13,7 +13,7 @@ fn remote(server: &str) -> Vec<String> {
     }
 }
 
-// Holds SG-50, SG-51, SG-56
+// Holds SG-50, SG-51, SG-56, XR-73, XR-84
 #[test]
 fn refuses_a_remote_server_without_remote_ip() {
     assert_eq!(
@@ -27,7 +27,7 @@ fn refuses_a_remote_server_without_remote_ip() {
     assert_eq!(remote("{address: 172.16.7.5, port: 80, remote_ip: true}"), [""; 0], "SG-56");
 }
 
-// Holds SG-41
+// Holds SG-41, XR-3
 #[test]
 fn refuses_a_public_address() {
     assert_eq!(
@@ -79,7 +79,7 @@ fn holds_remote_servers_to_the_four_ranges() {
     }
 }
 
-// Holds SG-53
+// Holds SG-53, XR-101
 #[test]
 fn warns_of_a_remote_server_without_a_route() {
     let route = "    routes:\n      - {destination: 192.168.0.0/16, transit_router: tr-chengdu}\n";
@@ -128,7 +128,7 @@ fn refuses_the_same_server_twice_in_a_group() {
     assert_eq!(remote("{address: 172.16.1.20, port: 81}"), [""; 0], "another port is another server (SG-38)");
 }
 
-// Holds SG-42
+// Holds SG-42, XR-63
 #[test]
 fn refuses_a_server_that_is_the_balancer_itself() {
     assert_eq!(

@@ -41,6 +41,7 @@ fn everything(namespace: &Namespace) -> String {
         .concat()
 }
 
+// Holds XR-100, XR-102
 #[test]
 fn makes_what_is_wanted_once_and_takes_it_out_again() {
     if root_or_skip("makes_what_is_wanted_once_and_takes_it_out_again") {
@@ -64,6 +65,7 @@ fn makes_what_is_wanted_once_and_takes_it_out_again() {
     assert_eq!(everything(&ours), before);
 }
 
+// Holds SG-54, XR-13, XR-103
 #[test]
 fn traffic_of_local_addresses_follows_the_vpcs_routes_and_no_other_does() {
     if root_or_skip("traffic_of_local_addresses_follows_the_vpcs_routes_and_no_other_does") {
@@ -136,6 +138,7 @@ fn answers_for_vips_and_local_addresses_and_not_for_nat_addresses() {
     });
 }
 
+// Holds XR-100, XR-102
 #[test]
 fn a_changed_configuration_changes_only_what_differs() {
     if root_or_skip("a_changed_configuration_changes_only_what_differs") {
@@ -156,6 +159,7 @@ fn a_changed_configuration_changes_only_what_differs() {
     });
 }
 
+// Holds XR-100, XR-102
 #[test]
 fn what_others_made_stays_theirs() {
     if root_or_skip("what_others_made_stays_theirs") {
@@ -230,6 +234,7 @@ fn describes_an_interface() {
     });
 }
 
+// Holds XR-105
 #[test]
 fn answers_by_the_other_interface_arrive_also_where_the_filter_was_strict() {
     if root_or_skip("answers_by_the_other_interface_arrive_also_where_the_filter_was_strict") {

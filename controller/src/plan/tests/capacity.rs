@@ -37,11 +37,11 @@ fn too_many_keys_of_vips() {
 #[test]
 fn too_many_groups_of_tcp_listeners() {
     let mut world = World::new();
-    for number in 0..33 {
+    for number in 0..129 {
         world.group(&format!("g{number}"), &[]);
         world.listener(Tcp, 9000 + number, &format!("g{number}"));
     }
-    refuses(&world, "server groups of TCP listeners", 33, limits::MAGLEV_TABLES / 2);
+    refuses(&world, "server groups of TCP listeners", 129, limits::MAGLEV_TABLES / 2);
 }
 
 #[test]

@@ -1,5 +1,9 @@
 //! The lab by itself, without a balancer: what stands, what breaks on purpose, what remains.
 
+mod network;
+mod program;
+mod web;
+
 use causeway_lab::{
     CLIENT, Domain, ECS01, ECS01_ADDRESS, ECS02, ECS02_ADDRESS, ExtraServer, Fault, LB, Lab, LabOptions,
     Layout, Offloads, SW1, TR1, Variant, down, index_page, requirement,
@@ -47,8 +51,13 @@ fn namespaces_of(id: &str) -> Vec<String> {
 
 /// What tr1's tunnel brings to the balancer's `outer` address when ECS02 sends to `local`: VNI and inner bytes.
 fn tunnelled(lab: &Lab, outer: Ipv4Addr, local: Ipv4Addr) -> (u32, Vec<u8>) {
+    tunnelled_at(lab, LB, outer, local)
+}
+
+/// As [`tunnelled`], with the balancer on `host`.
+fn tunnelled_at(lab: &Lab, host: &str, outer: Ipv4Addr, local: Ipv4Addr) -> (u32, Vec<u8>) {
     let socket =
-        lab.within(LB, || UdpSocket::bind((outer, 4789))).expect("enter lb").expect("bind VXLAN's port");
+        lab.within(host, || UdpSocket::bind((outer, 4789))).expect("enter it").expect("bind VXLAN's port");
     socket.set_read_timeout(Some(PATIENCE)).expect("set a time limit");
     let send = || UdpSocket::bind("0.0.0.0:0")?.send_to(b"hello", (local, 9));
     lab.within(ECS02, send).expect("enter ecs02").expect("send");
@@ -58,6 +67,7 @@ fn tunnelled(lab: &Lab, outer: Ipv4Addr, local: Ipv4Addr) -> (u32, Vec<u8>) {
     (u32::from_be_bytes([0, packet[4], packet[5], packet[6]]), packet[8..length].to_vec())
 }
 
+// Holds XR-70, XR-111
 #[test]
 fn regions_reach_each_other_and_answers_to_the_balancer_enter_its_tunnels() {
     if !requirement::root("regions_reach_each_other_and_answers_to_the_balancer_enter_its_tunnels") {
@@ -88,6 +98,7 @@ fn regions_reach_each_other_and_answers_to_the_balancer_enter_its_tunnels() {
     );
 }
 
+// Holds XR-52
 #[test]
 fn back_to_origin_addresses_return_by_the_tunnel_of_their_zone() {
     if !requirement::root("back_to_origin_addresses_return_by_the_tunnel_of_their_zone") {
@@ -100,6 +111,7 @@ fn back_to_origin_addresses_return_by_the_tunnel_of_their_zone() {
     assert_eq!(vni, 102);
 }
 
+// Holds XR-70
 #[test]
 fn clients_resolve_the_domain_to_the_vips() {
     if !requirement::root("clients_resolve_the_domain_to_the_vips") {
@@ -108,20 +120,22 @@ fn clients_resolve_the_domain_to_the_vips() {
     let shop = Domain {
         alias: "shop.example.test".into(),
         name: "alb2.causeway.test".into(),
-        addresses: vec![Ipv4Addr::new(203, 0, 113, 12)],
+        addresses: vec![Ipv4Addr::new(203, 0, 113, 12).into()],
     };
     let lab =
-        Lab::up(LabOptions { domains: vec![Domain::tutorial(), shop], ..small("labdns") }).expect("lab up");
-    let lookup = |name| {
-        let text = lab.run(CLIENT, &["getent", "ahostsv4", name]).expect("the name resolves");
+        Lab::up(LabOptions { domains: vec![Domain::dual_stack(), shop], ipv6: true, ..small("labdns") })
+            .expect("lab up");
+    let lookup = |database, name| {
+        let text = lab.run(CLIENT, &["getent", database, name]).expect("the name resolves");
         let mut addresses: Vec<_> =
             text.lines().filter_map(|line| line.split(' ').next()).map(str::to_owned).collect();
         addresses.sort();
         addresses.dedup();
         addresses
     };
-    assert_eq!(lookup("www.example.test"), ["203.0.113.10", "203.0.113.11"]);
-    assert_eq!(lookup("shop.example.test"), ["203.0.113.12"]);
+    assert_eq!(lookup("ahostsv4", "www.example.test"), ["203.0.113.10", "203.0.113.11"]);
+    assert_eq!(lookup("ahostsv6", "www.example.test"), ["2001:db8:113::10", "2001:db8:113::11"]);
+    assert_eq!(lookup("ahostsv4", "shop.example.test"), ["203.0.113.12"]);
 }
 
 #[test]
@@ -129,7 +143,7 @@ fn a_server_refuses_while_stopped_and_keeps_what_it_was_sent() {
     if !requirement::root("a_server_refuses_while_stopped_and_keeps_what_it_was_sent") {
         return;
     }
-    let extra = ExtraServer { name: "ecs03".into(), address: Ipv4Addr::new(172, 16, 1, 21) };
+    let extra = ExtraServer::web("ecs03", Ipv4Addr::new(172, 16, 1, 21));
     let lab = Lab::up(LabOptions { extra_servers: vec![extra], ..small("labsrv") }).expect("lab up");
     let third = Ipv4Addr::new(172, 16, 1, 21);
     assert_eq!(get(&lab, LB, third).expect("ecs03 answers"), "Hello World! This is ECS03 in Chengdu.");
@@ -236,6 +250,7 @@ fn a_process_ends_with_its_children_when_dropped() {
     assert!(state.is_empty() || state.contains(") Z "), "still there: {state}");
 }
 
+// Holds XR-111
 #[test]
 fn nothing_of_the_lab_remains_and_nothing_else_is_touched() {
     if !requirement::root("nothing_of_the_lab_remains_and_nothing_else_is_touched") {

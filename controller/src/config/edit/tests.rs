@@ -1,0 +1,392 @@
+//! Each operation and each of its refusals, on the tutorial's resources.
+
+use super::*;
+use crate::config::tests::{NODE, RESOURCES};
+use crate::config::{changes, parse_node};
+
+fn node() -> Parsed<Node> {
+    parse_node(NODE, "node.yaml").unwrap_or_else(|errors| panic!("{errors}"))
+}
+
+#[track_caller]
+fn done_on(text: &str, operation: &Operation) -> Edited {
+    edit(&node(), text, operation).unwrap_or_else(|denials| panic!("{denials:#?}"))
+}
+
+/// What `operation` changes in the tutorial's resources, as `apply` would print it.
+#[track_caller]
+fn changes_of(operation: &Operation) -> Vec<String> {
+    let before = parse_resources_for(&node(), RESOURCES, "r.yaml").unwrap();
+    let after = done_on(RESOURCES, operation).parsed;
+    changes(&before.value, &after.value).iter().map(ToString::to_string).collect()
+}
+
+#[track_caller]
+fn denials_on(text: &str, operation: &Operation) -> Vec<String> {
+    let denials = edit(&node(), text, operation).expect_err("the operation should be refused");
+    denials.iter().map(Remark::to_string).collect()
+}
+
+#[track_caller]
+fn denials(operation: &Operation) -> Vec<String> {
+    denials_on(RESOURCES, operation)
+}
+
+fn new(server: &str) -> NewServer {
+    NewServer { server: server.into(), ..NewServer::default() }
+}
+
+fn add(servers: Vec<NewServer>) -> Operation {
+    Operation::AddServers { group: "web".into(), servers }
+}
+
+fn names(servers: &[&str]) -> Vec<String> {
+    servers.iter().map(|server| (*server).to_owned()).collect()
+}
+
+fn remove(servers: &[&str]) -> Operation {
+    Operation::RemoveServers { group: "web".into(), servers: names(servers) }
+}
+
+fn replace(added: Vec<NewServer>, removed: &[&str]) -> Operation {
+    Operation::ReplaceServers { group: "web".into(), added, removed: names(removed) }
+}
+
+fn set(servers: Vec<ServerSettings>) -> Operation {
+    Operation::SetServers { group: "web".into(), servers }
+}
+
+fn weight(server: &str, weight: u32) -> ServerSettings {
+    ServerSettings { server: server.into(), weight: Some(weight), description: None }
+}
+
+/// `count` names of servers of one vSwitch, none of them a member.
+fn many(count: u32) -> Vec<String> {
+    (0..count).map(|number| format!("172.16.3.{}:{}", 1 + number % 200, 8000 + number)).collect()
+}
+
+fn many_new(count: u32) -> Vec<NewServer> {
+    many(count).iter().map(|name| new(name)).collect()
+}
+
+#[test]
+fn adds_servers_with_what_is_said_of_them() {
+    let servers = vec![
+        NewServer { port: Some(81), ..new("172.16.1.21") },
+        NewServer {
+            port: Some(82),
+            weight: Some(50),
+            description: Some("the old one".into()),
+            ..new("172.16.1.22:80")
+        },
+        NewServer { remote_ip: true, weight: Some(0), ..new("192.168.1.21:80") },
+    ];
+    assert_eq!(
+        changes_of(&add(servers.clone())),
+        [
+            "+ server group \"web\", server 172.16.1.21:81",
+            "+ server group \"web\", server 172.16.1.22:80",
+            "+ server group \"web\", server 192.168.1.21:80"
+        ]
+    );
+    let text = done_on(RESOURCES, &add(servers)).text;
+    assert!(
+        text.contains(
+            "  - {address: 192.168.1.20, port: 80, weight: 100, remote_ip: true}
+  - {address: 172.16.1.21, port: 81}
+  - {address: 172.16.1.22, port: 80, weight: 50, description: the old one}
+  - {address: 192.168.1.21, port: 80, weight: 0, remote_ip: true}
+- name: tcp-web
+"
+        ),
+        "{text}"
+    );
+}
+
+#[test]
+fn changes_nothing_else_and_keeps_the_order_of_keys() {
+    let once = done_on(RESOURCES, &add(vec![new("172.16.1.21:80")])).text;
+    let back = done_on(&once, &remove(&["172.16.1.21:80"])).text;
+    let (Yaml::Map(original), Yaml::Map(written)) =
+        (Yaml::from(&tree::parse(RESOURCES).ok().unwrap()), Yaml::from(&tree::parse(&back).ok().unwrap()))
+    else {
+        panic!("both are mappings")
+    };
+    assert_eq!(written, original, "keys, their order and values, as before both edits");
+    assert!(!once.contains('#'), "comments are lost, as the documentation says: {once}");
+}
+
+// Holds SG-220
+#[test]
+fn adds_and_removes_up_to_two_hundred_servers_at_a_time() {
+    let full = done_on(RESOURCES, &add(many_new(200))).text;
+    done_on(&full, &Operation::RemoveServers { group: "web".into(), servers: many(200) });
+
+    let rule = "1 to 200 servers are added at a time; name the others in another call";
+    assert_eq!(
+        denials(&add(many_new(201))),
+        [format!("[IllegalParam.Servers] server group \"web\": 201 servers: {rule}")]
+    );
+    assert_eq!(
+        denials(&Operation::RemoveServers { group: "web".into(), servers: many(201) }),
+        [format!(
+            "[IllegalParam.Servers] server group \"web\": 201 servers: {}",
+            rule.replace("added", "removed")
+        )]
+    );
+    for operation in [add(vec![]), remove(&[]), set(vec![])] {
+        let denials = denials(&operation);
+        assert!(
+            denials[0].starts_with("[MissingParam.Servers] server group \"web\": 0 servers"),
+            "{denials:?}"
+        );
+    }
+}
+
+// Holds SG-38
+#[test]
+fn refuses_a_member_and_a_server_named_twice() {
+    assert_eq!(
+        denials(&add(vec![
+            new("172.16.1.20:80"),
+            new("172.16.1.21:80"),
+            NewServer { port: Some(80), ..new("172.16.1.21") }
+        ])),
+        [
+            "[ResourceAlreadyExist.Server] server group \"web\", server 172.16.1.20:80: the group has it already; \
+             change its weight with `causeway server set`",
+            "[DuplicatedParam.Server] server group \"web\", server 172.16.1.21:80: it is named twice; name it once",
+        ]
+    );
+    assert_eq!(
+        denials(&remove(&["172.16.1.20:80", "172.16.1.20"])),
+        [
+            "[DuplicatedParam.Server] server group \"web\", server 172.16.1.20: it is named twice; name it once"
+        ]
+    );
+    assert_eq!(
+        denials(&set(vec![weight("172.16.1.20:80", 1), weight("172.16.1.20:80", 2)]))[0],
+        "[DuplicatedParam.Server] server group \"web\", server 172.16.1.20:80: it is named twice; name it once"
+    );
+    changes_of(&add(vec![new("172.16.1.20:81")]));
+}
+
+// Holds SG-222
+#[test]
+fn refuses_a_batch_with_one_bad_entry_and_tells_all_that_is_wrong() {
+    let servers = vec![
+        new("172.16.1.21:80"),
+        new("172.16.1.20:80"),
+        NewServer { weight: Some(101), ..new("172.16.1.22:80") },
+        new("172.16.1.23"),
+        new("8.8.8.8:80"),
+        new("web1"),
+        NewServer { description: Some("x".into()), ..new("172.16.1.24:0") },
+    ];
+    let denials = denials(&add(servers));
+    let starts = [
+        "[ResourceAlreadyExist.Server] server group \"web\", server 172.16.1.20:80: ",
+        "[IllegalParam.ServerId] server group \"web\", server web1: that names no server; write ADDRESS:PORT",
+        "[IllegalParam.Weight] server group \"web\", server 172.16.1.22:80: weight 101: ",
+        "[MissingParam.Port] server group \"web\", server 172.16.1.23: ",
+        "[IllegalParam.ServerIp] server group \"web\", server 8.8.8.8:80: ",
+        "[IllegalParam.Port] server group \"web\", server 172.16.1.24:0: port 0: ",
+        "[IllegalParam.Description] server group \"web\", server 172.16.1.24:0: ",
+    ];
+    for start in starts {
+        assert!(denials.iter().any(|line| line.starts_with(start)), "{start} is not in {denials:#?}");
+    }
+    assert_eq!(denials.len(), starts.len(), "{denials:#?}");
+}
+
+#[test]
+fn holds_new_servers_to_the_rules_of_the_file() {
+    assert_eq!(
+        denials(&add(vec![new("192.168.1.21:80")])),
+        [
+            "[IllegalParam.ServerIp] server group \"web\", server 192.168.1.21:80: address 192.168.1.21: lies outside VPC \
+          \"vpc1\" (172.16.0.0/12); write `remote_ip: true` for a server in another network"
+        ]
+    );
+    let loops = denials(&add(vec![new("172.16.1.11:80")]));
+    assert!(loops[0].contains("requests would run in a circle"), "{loops:?}");
+}
+
+// Holds SG-32
+#[test]
+fn refuses_servers_of_another_type_than_the_group() {
+    assert_eq!(
+        denials(&add(vec![new("ecs:i-web1:80"), new("eni:eni-1:80"), new("eci:eci-1:80"), new("fc:acs:fc:x")])),
+        [("ecs:i-web1:80", "Ecs"), ("eni:eni-1:80", "Eni"), ("eci:eci-1:80", "Eci"), ("fc:acs:fc:x", "Fc")].map(
+            |(name, word)| format!(
+                "[Mismatch.ServerType] server group \"web\", server {name}: type {word}: the group is of type Ip; \
+                 write ADDRESS:PORT"
+            )
+        )
+    );
+}
+
+#[test]
+fn removes_servers_named_with_or_without_their_port() {
+    assert_eq!(
+        changes_of(&remove(&["172.16.1.20:80", "192.168.1.20"])),
+        ["- server group \"web\", server 172.16.1.20:80", "- server group \"web\", server 192.168.1.20:80"]
+    );
+    let two_ports = done_on(RESOURCES, &add(vec![new("172.16.1.20:81")])).text;
+    assert_eq!(
+        denials_on(&two_ports, &remove(&["172.16.1.20"])),
+        [
+            "[IllegalParam.ServerId] server group \"web\", server 172.16.1.20: 2 servers of the group fit; name one: \
+          172.16.1.20:80, 172.16.1.20:81"
+        ]
+    );
+    assert_eq!(
+        denials(&remove(&["172.16.1.20:80", "172.16.1.20:9001", "ecs:i-web1"])),
+        ["172.16.1.20:9001", "ecs:i-web1"].map(|name| format!(
+            "[ResourceNotFound.Server] server group \"web\", server {name}: the group has no such server; `causeway get \
+             servers web` shows which it has"
+        ))
+    );
+}
+
+// Holds SG-223
+#[test]
+fn replaces_servers_in_one_step() {
+    assert_eq!(
+        changes_of(&replace(vec![new("172.16.1.21:80"), new("172.16.1.22:80")], &["172.16.1.20:80"])),
+        [
+            "- server group \"web\", server 172.16.1.20:80",
+            "+ server group \"web\", server 172.16.1.21:80",
+            "+ server group \"web\", server 172.16.1.22:80"
+        ]
+    );
+    let added = denials(&replace(vec![], &["172.16.1.20:80"]));
+    assert!(added[0].starts_with("[MissingParam.AddedServers] server group \"web\": 0 servers"), "{added:?}");
+    let removed = denials(&replace(vec![new("172.16.1.21:80")], &[]));
+    assert!(
+        removed[0].starts_with("[MissingParam.RemovedServers] server group \"web\": 0 servers"),
+        "{removed:?}"
+    );
+    let long = denials(&replace(many_new(201), &["172.16.1.20:80"]));
+    assert!(long[0].starts_with("[IllegalParam.AddedServers] server group \"web\": 201 servers"), "{long:?}");
+    let stranger = denials(&replace(vec![new("172.16.1.21:80")], &["172.16.1.29:80"]));
+    assert!(stranger[0].starts_with("[ResourceNotFound.Server] server group \"web\", server 172.16.1.29:80"));
+    // It joins before it leaves, and so is a member.
+    let both = denials(&replace(vec![new("172.16.1.20:80")], &["172.16.1.20:80"]));
+    assert!(both[0].starts_with("[ResourceAlreadyExist.Server] server group \"web\", server 172.16.1.20:80"));
+}
+
+// Holds SG-224
+#[test]
+fn does_not_replace_by_a_remote_server() {
+    let remote = NewServer { remote_ip: true, ..new("192.168.1.21:80") };
+    let refused = denials(&replace(vec![remote], &["172.16.1.20:80"]));
+    assert_eq!(
+        refused,
+        [
+            "[IllegalParam.RemoteIpEnabled] server group \"web\", server 192.168.1.21:80: remote_ip true: a remote server does \
+          not join by replacing; add it, then remove the others"
+        ]
+    );
+    let undeclared = denials(&replace(vec![new("192.168.1.21:80")], &["172.16.1.20:80"]));
+    assert!(undeclared[0].starts_with("[IllegalParam.ServerIp] "), "{undeclared:?}");
+}
+
+// Holds SG-221
+#[test]
+fn sets_weight_and_description_of_up_to_forty_servers() {
+    let settings = vec![
+        weight("172.16.1.20:80", 0),
+        ServerSettings { description: Some("far away".into()), ..weight("192.168.1.20", 30) },
+    ];
+    assert_eq!(
+        changes_of(&set(settings.clone())),
+        [
+            "~ server group \"web\", server 172.16.1.20:80: weight 100 -> 0",
+            "~ server group \"web\", server 192.168.1.20:80: weight 100 -> 30, description",
+        ]
+    );
+    let described = done_on(RESOURCES, &set(settings)).text;
+    let plain =
+        ServerSettings { weight: None, description: Some(String::new()), server: "192.168.1.20:80".into() };
+    let text = done_on(&described, &set(vec![plain])).text;
+    assert!(text.contains("  - {address: 192.168.1.20, port: 80, weight: 30, remote_ip: true}\n"), "{text}");
+
+    let full = done_on(RESOURCES, &add(many_new(41))).text;
+    let settings = |count| set(many(count).iter().map(|name| weight(name, 7)).collect());
+    assert_eq!(done_on(&full, &settings(40)).text.matches("weight: 7}").count(), 40);
+    assert_eq!(
+        denials_on(&full, &settings(41)),
+        [
+            "[IllegalParam.Servers] server group \"web\": 41 servers: 1 to 40 servers are changed at a time; name the others \
+          in another call"
+        ]
+    );
+    assert_eq!(
+        denials(&set(vec![weight("172.16.1.29:80", 1), weight("172.16.1.20:80", 101)])),
+        [
+            "[ResourceNotFound.Server] server group \"web\", server 172.16.1.29:80: the group has no such server; `causeway \
+             get servers web` shows which it has",
+            "[IllegalParam.Weight] server group \"web\", server 172.16.1.20:80: weight 101: outside 0 to 100; write a number \
+             from 0 to 100",
+        ]
+    );
+    let nothing = ServerSettings { server: "172.16.1.20:80".into(), ..ServerSettings::default() };
+    assert!(denials(&set(vec![nothing]))[0].starts_with("[MissingParam.Weight] "));
+}
+
+// Holds SG-230
+#[test]
+fn deletes_a_group_that_nothing_uses() {
+    let text = RESOURCES.replace(
+        "  - {name: tcp, load_balancer: alb1, protocol: TCP, port: 9000, server_group: tcp-web}\n",
+        "",
+    );
+    let delete = |name: &str| Operation::DeleteServerGroup { name: name.into() };
+    let edited = done_on(&text, &delete("tcp-web"));
+    let left: Vec<&str> = edited.parsed.value.server_groups.keys().map(|name| name.as_str()).collect();
+    assert_eq!(left, ["web"]);
+    assert_eq!(
+        denials_on(&text, &delete("web")),
+        [
+            "[ResourceInUse.ServerGroup] server group \"web\": it is used by listener \"http\"; remove these, or let them use \
+          another group, then delete it"
+        ]
+    );
+}
+
+// Holds SG-233
+#[test]
+fn says_which_groups_there_are_when_one_is_unknown() {
+    let unknown = |name: &str| Operation::DeleteServerGroup { name: name.into() };
+    assert_eq!(
+        denials(&unknown("api")),
+        [
+            "[ResourceNotFound.ServerGroup] server group \"api\": it does not exist; there are \"tcp-web\", \"web\""
+        ]
+    );
+    assert_eq!(
+        denials(&unknown("wep")),
+        ["[ResourceNotFound.ServerGroup] server group \"wep\": it does not exist; did you mean \"web\"?"]
+    );
+    for operation in [
+        Operation::AddServers { group: "api".into(), servers: vec![new("172.16.1.21:80")] },
+        Operation::RemoveServers { group: "api".into(), servers: names(&["172.16.1.20:80"]) },
+        Operation::ReplaceServers { group: "api".into(), added: many_new(1), removed: many(1) },
+        Operation::SetServers { group: "api".into(), servers: vec![weight("172.16.1.20:80", 1)] },
+    ] {
+        let denials = denials(&operation);
+        assert!(denials[0].starts_with("[ResourceNotFound.ServerGroup] server group \"api\""), "{denials:?}");
+    }
+    assert_eq!(
+        denials_on("listeners: []", &unknown("web")),
+        [
+            "[ResourceNotFound.ServerGroup] server group \"web\": it does not exist; there is no server group at all"
+        ]
+    );
+}
+
+#[test]
+fn warns_only_of_what_the_edit_brings() {
+    assert_eq!(done_on(RESOURCES, &set(vec![weight("172.16.1.20:80", 1)])).new_warnings, []);
+}
