@@ -64,19 +64,20 @@ fn a_file_with_many_errors_is_refused_with_all_of_them_and_changes_nothing() {
     let file = write(&lab, "wrong.yaml", &wrong);
     let (code, error) = told(&balancer.cli(&["apply", "-f", &file.display().to_string()]));
     assert_eq!(code, Some(2), "{error}");
-    for (context, word, value) in [
-        ("cidr: 172.20.0.0/16", "172", "overlaps VPC \"vpc1\""),
-        ("tr-chongqing", "tr", "no transit router of that name"),
-        ("weight: 101", "101", "weight 101: outside 0 to 100"),
-        ("192.168.1.20, port: 80,", "192", "write `remote_ip: true`"),
-        ("port: 0", "0", "port 0: outside 1 to 65535"),
-        ("198.51.100.7", "198", "use the server's private address"),
-        ("nowhere", "nowhere", "no server group of that name"),
+    for (code, context, word, value) in [
+        ("Conflict.CidrBlock", "cidr: 172.20.0.0/16", "172", "overlaps VPC \"vpc1\""),
+        ("ResourceNotFound.TransitRouter", "tr-chongqing", "tr", "no transit router of that name"),
+        ("IllegalParam.Weight", "weight: 101", "101", "weight 101: outside 0 to 100"),
+        ("IllegalParam.ServerIp", "192.168.1.20, port: 80,", "192", "write `remote_ip: true`"),
+        ("IllegalParam.Port", "port: 0", "0", "port 0: outside 1 to 65535"),
+        ("IllegalParam.ServerIp", "198.51.100.7", "198", "use the server's private address"),
+        ("ResourceNotFound.ServerGroup", "nowhere", "nowhere", "no server group of that name"),
     ] {
         let (line, column) = place(&wrong, context);
         let column = column + context.find(word).expect("a part of its context");
         let shown = format!("{}:{line}:{column}\n", file.display());
         assert!(error.contains(&shown) && error.contains(value), "{shown}{value} is not in\n{error}");
+        assert!(error.contains(&format!("error[{code}]: ")), "{code} is not in\n{error}");
     }
     // Those seven; the vSwitches that the new CIDR leaves outside, and the name given twice.
     assert!(error.contains("another listener on line") && error.ends_with("10 errors\n"), "{error}");
@@ -92,6 +93,65 @@ fn a_file_with_many_errors_is_refused_with_all_of_them_and_changes_nothing() {
     let (code, error) = told(&balancer.cli(&["apply", "-f", &broken.display().to_string()]));
     assert!(code == Some(2) && error.contains("broken.yaml:"), "{code:?} {error}");
     assert_eq!(balancer.status().revision, status.revision);
+}
+
+// Holds SG-2, SG-4, SG-21, SG-34, SG-80, SG-111, SG-113, SG-130, SG-131, SG-150, SG-180
+#[test]
+fn settings_of_groups_outside_their_rules_are_refused_with_their_codes_before_anything_changes() {
+    let test = "settings_of_groups_outside_their_rules_are_refused_with_their_codes_before_anything_changes";
+    let Some(lab) = lab(test, "e2ecode") else { return };
+    let good = fast_resources(Variant::Vswitch);
+    let balancer = Balancer::start_resources(&lab, &good);
+    balancer.wait_until_healthy();
+    let revision = balancer.status().revision;
+    let group = |settings: &str| {
+        format!("server_groups:\n  - {{vpc: vpc1, health_check: {{enabled: true}}, {settings}}}\n")
+    };
+    for (settings, code, value) in [
+        ("name: x, type: Ip", "IllegalParam.ServerGroupName", "name \"x\""),
+        ("name: more, type: Ipv4", "IllegalParam.ServerGroupType", "type Ipv4"),
+        ("name: more, type: Ip, scheduler: Rr", "IllegalParam.Scheduler", "scheduler Rr"),
+        ("name: more, type: Fc, scheduler: Wrr", "IllegalParam.Scheduler", "scheduler"),
+        (
+            "name: more, type: Ip, sticky_session: {cookie_timeout: 86401}",
+            "IllegalParam.CookieTimeout",
+            "cookie_timeout 86401",
+        ),
+        ("name: more, type: Ip, slow_start: {duration: 29}", "IllegalParam.SlowStartDuration", "duration 29"),
+        (
+            "name: more, type: Ip, connection_drain: {timeout: 901}",
+            "IllegalParam.ConnectionDrainTimeout",
+            "timeout 901",
+        ),
+        (
+            "name: more, type: Ip, scheduler: Wlc, slow_start: {}",
+            "OperationDenied.SlowStartRequiresWrr",
+            "slow_start",
+        ),
+        (
+            "name: more, type: Ip, cross_zone_enabled: false, sticky_session: {}",
+            "OperationDenied.StickySessionWithCrossZoneDisabled",
+            "cross_zone_enabled false",
+        ),
+        (
+            "name: more, type: Ip, ipv6_enabled: true",
+            "OperationDenied.VpcNotSupportIpv6",
+            "ipv6_enabled true",
+        ),
+        ("name: more, servers: [{ecs: i-none, port: 80}]", "ResourceNotFound.Ecs", "id i-none"),
+        (
+            "name: more, type: Ip, servers: [{address: 172.16.1.20, port: 80, weight: 101}]",
+            "IllegalParam.Weight",
+            "weight 101",
+        ),
+    ] {
+        let file = write(&lab, "wrong.yaml", &edited(&good, &[("server_groups:\n", &group(settings))]));
+        let (exit, error) = told(&balancer.cli(&["apply", "-f", &file.display().to_string()]));
+        assert_eq!(exit, Some(2), "{settings}: {error}");
+        assert!(error.contains(&format!("error[{code}]: server group ")), "{settings}: {error}");
+        assert!(error.contains(value), "{settings}: {error}");
+    }
+    assert_eq!(balancer.status().revision, revision, "nothing was applied");
 }
 
 #[test]

@@ -1,12 +1,10 @@
-//! What may become of things that are in force: what cannot be changed, and what cannot be removed.
+//! What cannot become of things that are in force.
 
-use super::ErrorFamily::{OperationDenied, ResourceInUse, ResourceNotFound};
+use super::ErrorFamily::OperationDenied;
 use super::Parsed;
-use super::code::ErrorCode;
 use super::error::ConfigErrors;
 use super::resolve::{Checks, Spot};
-use crate::model::{Resources, ServerGroup, ServerGroupName};
-use std::fmt;
+use crate::model::{Resources, ServerGroup};
 
 /// Refuses to change, under one name, what a group is: its type, protocol, VPC and IPv6 (SG-3, SG-7). Its servers
 /// would be others, and what is known of their health would be of something else.
@@ -50,48 +48,4 @@ fn changed_for_good(old: &ServerGroup, new: &ServerGroup) -> Vec<(&'static str, 
         .filter(|(_, _, new, old)| new != old)
         .map(|(reason, key, new, old)| (reason, format!("{key} {new}"), format!("it is {old}")))
         .collect()
-}
-
-/// Why a group cannot be removed.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RemovalRefused {
-    /// [`ResourceInUse`], or [`ResourceNotFound`].
-    pub code: ErrorCode,
-    /// The sentence for people, with the remedy.
-    pub message: String,
-}
-
-impl fmt::Display for RemovalRefused {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "[{}] {}", self.code, self.message)
-    }
-}
-
-impl std::error::Error for RemovalRefused {}
-
-/// Whether `group` may be removed: nothing sends to it (SG-230, SG-233).
-pub fn check_removal(resources: &Resources, group: &ServerGroupName) -> Result<(), RemovalRefused> {
-    if !resources.server_groups.contains_key(group) {
-        let names = super::resolve::list(resources.server_groups.keys().map(ServerGroupName::as_str));
-        return Err(RemovalRefused {
-            code: ResourceNotFound.of("ServerGroup"),
-            message: format!("server group \"{group}\" is not defined; defined server groups: {names}"),
-        });
-    }
-    let users: Vec<&str> = resources
-        .listeners
-        .values()
-        .filter(|listener| listener.server_group == *group)
-        .map(|listener| listener.name.as_str())
-        .collect();
-    if users.is_empty() {
-        return Ok(());
-    }
-    Err(RemovalRefused {
-        code: ResourceInUse.of("ServerGroup"),
-        message: format!(
-            "server group \"{group}\" is in use by listeners {}; remove them first, or name another group there",
-            super::resolve::list(users)
-        ),
-    })
 }

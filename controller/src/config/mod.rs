@@ -23,7 +23,7 @@ mod tests;
 pub use changes::{Change, ChangeKind, changes};
 pub use code::{ErrorCode, ErrorFamily};
 pub use error::{ConfigErrors, Finding, Place, Warnings};
-pub use evolution::{RemovalRefused, check_changes, check_removal};
+pub use evolution::check_changes;
 pub use stale::{StaleAddress, stale_inventory_addresses};
 
 use crate::model::{Node, Resources};

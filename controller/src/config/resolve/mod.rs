@@ -25,7 +25,6 @@ mod transit_router;
 mod vpc;
 
 pub(super) use node::resolve_node;
-pub(super) use rules::list;
 pub(super) use together::check_together;
 
 use super::code::ErrorCode;

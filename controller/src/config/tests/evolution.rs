@@ -1,7 +1,7 @@
-//! From one revision to the next: groups that keep addresses, what cannot be changed or removed.
+//! From one revision to the next: groups that keep addresses, what cannot be changed.
 
 use super::*;
-use crate::config::{check_changes, check_removal, stale_inventory_addresses};
+use crate::config::{check_changes, stale_inventory_addresses};
 
 const MEMBERS: &str = "servers: [{ecs: i-web1, port: 80}, {eni: eni-web1, address: 172.16.1.21, port: 80}, \
                        {eci: i-box1, port: 80}]";
@@ -73,23 +73,11 @@ fn refuses_to_make_another_group_of_a_group() {
     }
 }
 
-// Holds SG-230, SG-231, SG-233
+// Holds SG-230
 #[test]
-fn a_group_in_use_cannot_be_removed() {
+fn a_group_in_use_cannot_be_left_out() {
     let listener = "{name: l1, load_balancer: alb1, protocol: HTTP, port: 80, server_group: g1}";
-    let used = network_with(&[&group_yaml("Ip", "")], &[listener]).unwrap().value;
-    let name = ServerGroupName::new("g1");
-    let refusal = check_removal(&used, &name).unwrap_err();
-    assert_eq!(
-        refusal.to_string(),
-        "[ResourceInUse.ServerGroup] server group \"g1\" is in use by listeners \"l1\"; remove them first, \
-         or name another group there"
-    );
-    let unused = network_with(&[&group_yaml("Ip", "")], &[]).unwrap().value;
-    assert_eq!(check_removal(&unused, &name), Ok(()));
-    let missing = check_removal(&unused, &ServerGroupName::new("nothing")).unwrap_err();
-    assert_eq!(missing.code.to_string(), "ResourceNotFound.ServerGroup");
-    // In a file: the listener names a group that is not there.
+    network_with(&[&group_yaml("Ip", "")], &[listener]).unwrap();
     assert_eq!(
         told(&network_with(&[], &[listener]).unwrap_err()),
         ["ResourceNotFound.ServerGroup | listener \"l1\" | server group \"g1\""]

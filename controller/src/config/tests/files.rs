@@ -242,6 +242,54 @@ fn tells_the_two_files_apart_by_their_settings() {
     assert_eq!(is_node("]"), None);
 }
 
+#[test]
+fn the_reference_of_settings_is_whole_and_right() {
+    let text = include_str!("every_setting.yaml");
+    let parsed = parse_resources(text, "every_setting.yaml").unwrap_or_else(|errors| panic!("{errors}"));
+    assert_eq!(sentences(parsed.warnings.findings()), [""; 0]);
+    let is_shown = |key: &str| {
+        let before = |c: char| c.is_whitespace() || matches!(c, '{' | ',');
+        text.match_indices(&format!("{key}:")).any(|(at, _)| text[..at].ends_with(before))
+    };
+    let missing: Vec<&str> = every_key().into_iter().filter(|key| !is_shown(key)).collect();
+    assert_eq!(missing, [""; 0]);
+}
+
+/// The keys of every kind of entry of a resources file.
+fn every_key() -> Vec<&'static str> {
+    use crate::config::decode::Entry;
+    use crate::config::file::*;
+    macro_rules! keys {
+        ($($entry:ident),*) => { [$($entry::KEYS),*].concat() };
+    }
+    keys!(
+        ResourcesFile,
+        VpcEntry,
+        VswitchEntry,
+        RouteEntry,
+        TransitRouterEntry,
+        AttachmentEntry,
+        NextHopEntry,
+        VxlanEntry,
+        LoadBalancerEntry,
+        ZoneMappingEntry,
+        ServerGroupEntry,
+        UchEntry,
+        StickySessionEntry,
+        TlsVerificationEntry,
+        HealthCheckEntry,
+        SlowStartEntry,
+        ConnectionDrainEntry,
+        HealthCheckTemplateEntry,
+        ServerEntry,
+        ListenerEntry,
+        InstanceEntry,
+        InterfaceEntry,
+        FunctionEntry,
+        QualifierEntry
+    )
+}
+
 impl Finding {
     fn render_length(&self) -> usize {
         serde_json::to_string(self).unwrap().len()
