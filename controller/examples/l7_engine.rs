@@ -1,8 +1,9 @@
 //! The L7 engine alone, one worker, for measuring: `l7_engine LISTEN LOG LOCAL SERVER...`, e.g.
 //! `taskset -c 0 target/release/examples/l7_engine 127.0.0.1:8090 /tmp/access.log 127.0.0.1 127.0.0.1:8081 127.0.0.1:8082`.
+//! Servers written as `https://ADDRESS` are spoken to by TLS.
 
 use controller::proxy::{AccessLog, Engine, Stats, bind_listeners};
-use controller::snapshot::{GroupSnapshot, ListenerSnapshot, ServerSnapshot, Snapshot};
+use controller::snapshot::{GroupSnapshot, ListenerSnapshot, ServerSnapshot, Snapshot, UpstreamProtocol};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -13,10 +14,15 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         return Err("usage: l7_engine LISTEN LOG LOCAL SERVER...".into());
     };
     let address: SocketAddr = listen.parse()?;
+    let is_https = servers.iter().any(|server| server.starts_with("https://"));
     let servers = (1..)
-        .zip(servers)
+        .zip(servers.iter().map(|server| server.trim_start_matches("https://")))
         .map(|(id, server)| Ok(ServerSnapshot { id, address: server.parse()?, weight: 100, ramp: None }))
         .collect::<Result<_, std::net::AddrParseError>>()?;
+    let mut group = GroupSnapshot::new("bench", servers);
+    if is_https {
+        group.protocol = UpstreamProtocol::Https { verification: None };
+    }
     let snapshot = Snapshot {
         listeners: vec![ListenerSnapshot {
             id: 1,
@@ -29,7 +35,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
             trusted_proxies: None,
             local_addresses: vec![local.parse()?],
         }],
-        groups: vec![GroupSnapshot::new("bench", servers)],
+        groups: vec![group],
         cookie_keys: vec![],
         cuts: vec![],
     };

@@ -9,10 +9,12 @@ mod datapath;
 mod distribution;
 mod drain;
 mod failure;
+mod groups;
 mod http_errors;
 mod l4;
 mod lifecycle;
 mod observe;
+mod shares;
 mod stage;
 mod transfer;
 

@@ -4,9 +4,9 @@
 use super::code::{ErrorCode, ErrorFamily, camel_case};
 use super::error::{Finding, Place};
 use super::tree::{Tree, Value};
-use ipnet::Ipv4Net;
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use serde_saphyr::Location;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 /// Characters shown of a line, at most, on each side of where a value begins.
 const EXCERPT_CHARS: usize = 160;
@@ -16,6 +16,18 @@ const EXCERPT_CHARS: usize = 160;
 pub(super) struct At<T> {
     pub(super) value: T,
     pub(super) at: Location,
+}
+
+impl From<&At<Ipv4Addr>> for At<IpAddr> {
+    fn from(address: &At<Ipv4Addr>) -> Self {
+        Self { value: address.value.into(), at: address.at }
+    }
+}
+
+impl From<&At<Ipv6Addr>> for At<IpAddr> {
+    fn from(address: &At<Ipv6Addr>) -> Self {
+        Self { value: address.value.into(), at: address.at }
+    }
 }
 
 /// A setting of an entry.
@@ -35,6 +47,24 @@ impl<T> Field<T> {
             Self::Good(value) => Some(value),
             Self::Absent | Self::Bad => None,
         }
+    }
+}
+
+impl<T: Located> Field<T> {
+    /// Where it was written, unless it was reported as wrong.
+    pub(super) fn at(&self) -> Option<Location> {
+        self.good().map(Located::location)
+    }
+}
+
+/// What stands somewhere.
+pub(super) trait Located {
+    fn location(&self) -> Location;
+}
+
+impl<T> Located for At<T> {
+    fn location(&self) -> Location {
+        self.at
     }
 }
 
@@ -265,6 +295,54 @@ impl Scalar for String {
     }
 }
 
+/// Text that YAML may take for a number, such as `3.0` or `200`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Word(pub(super) String);
+
+impl Scalar for Word {
+    const EXPECTED: &'static str = "text or a number";
+    const EXAMPLE: &'static str = "one word";
+    fn from_value(value: &Value) -> Option<Self> {
+        match value {
+            Value::Text(text) => Some(Self(text.clone())),
+            Value::Integer(number) => Some(Self(number.to_string())),
+            // With its decimal point, even where nothing stands behind it.
+            Value::Float(number) => Some(Self(format!("{number:?}"))),
+            _ => None,
+        }
+    }
+}
+
+/// A mapping whose keys are the user's own: labels.
+#[derive(Clone, Debug)]
+pub(super) struct Labels(pub(super) Vec<(At<String>, At<Word>)>);
+
+impl Decode for Labels {
+    fn decode(tree: &Tree, slot: Slot<'_>, report: &mut Report<'_>) -> Option<Self> {
+        let Value::Mapping(mapping) = &tree.value else {
+            let value = format!("{} {}", slot.key, report.written(tree));
+            report.error(
+                slot.illegal(),
+                tree.referenced,
+                slot.subject,
+                value.trim_end(),
+                format!("expected a mapping, found {}", tree.value.kind()),
+                "write `key: value` pairs",
+            );
+            return None;
+        };
+        let labels = mapping.iter().filter_map(|(key, value)| {
+            let text = match &value.value {
+                // An empty value is a label too.
+                Value::Null => Some(At { value: Word(String::new()), at: value.referenced }),
+                _ => At::decode(value, slot, report),
+            };
+            Some((At { value: key.value.clone(), at: key.referenced }, text?))
+        });
+        Some(Self(labels.collect()))
+    }
+}
+
 impl Scalar for bool {
     const EXPECTED: &'static str = "true or false";
     const EXAMPLE: &'static str = "true or false";
@@ -305,7 +383,11 @@ macro_rules! parsed_scalar {
 
 parsed_scalar! {
     Ipv4Addr, "an IPv4 address", "four numbers from 0 to 255 joined by dots, such as 172.16.1.10";
+    Ipv6Addr, "an IPv6 address", "one such as 2001:db8:16:1::10";
+    IpAddr, "an IP address", "one such as 172.16.1.10 or 2001:db8:16:1::10";
     Ipv4Net, "an IPv4 CIDR", "an address and a prefix length, such as 172.16.1.0/24";
+    Ipv6Net, "an IPv6 CIDR", "an address and a prefix length, such as 2001:db8:16:1::/64";
+    IpNet, "a CIDR", "an address and a prefix length, such as 172.16.1.0/24 or 2001:db8:16:1::/64";
     SocketAddr, "an address and a port", "both, such as 127.0.0.1:9180";
 }
 
@@ -389,6 +471,8 @@ fn subject_of<T: Entry>(
         .iter()
         .filter_map(|label| mapping.iter().find(|(key, _)| key.value == *label))
         .map(|(_, value)| match &value.value {
+            // As in a URL, so that the port can be told from it.
+            Value::Text(text) if text.parse::<Ipv6Addr>().is_ok() => format!("[{text}]"),
             Value::Text(text) => text.clone(),
             _ => report.written(value),
         })

@@ -1,16 +1,21 @@
 //! The two files as written: every setting there is, none of them checked beyond its type. Defaults and
 //! rules are in [`super::resolve`].
 
-use super::decode::{ApiNames, At, Decode, Entry, Field, Fields, Head, Report, Slot, decode_entry};
+use super::decode::{
+    ApiNames, At, Decode, Entry, Field, Fields, Head, Labels, Located, Report, Slot, Word, decode_entry,
+};
 use super::tree::Tree;
-use ipnet::Ipv4Net;
-use std::net::{Ipv4Addr, SocketAddr};
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+use serde_saphyr::Location;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 type Text = At<String>;
 type Number = At<i128>;
 type Flag = At<bool>;
 type Address = At<Ipv4Addr>;
+type Address6 = At<Ipv6Addr>;
 type Cidr = At<Ipv4Net>;
+type Cidr6 = At<Ipv6Net>;
 
 /// Declares the mappings of a file: noun and naming keys for messages, then each setting, with the API's name of it
 /// where that is not the key in camel case.
@@ -38,6 +43,12 @@ macro_rules! entries {
             }
         }
 
+        impl Located for $name {
+            fn location(&self) -> Location {
+                self.head.at
+            }
+        }
+
         impl Decode for $name {
             fn decode(tree: &Tree, slot: Slot<'_>, report: &mut Report<'_>) -> Option<Self> {
                 decode_entry(tree, slot, report)
@@ -59,6 +70,14 @@ entries! {
         metrics_listen "metrics_listen": At<SocketAddr>,
         bpf_dir "bpf_dir": Text,
         access_log "access_log": Text,
+        quotas "quotas": QuotasEntry,
+    }
+    QuotasEntry, "quotas", [] {
+        servers_per_basic_load_balancer "servers_per_basic_load_balancer": Number,
+        servers_per_standard_load_balancer "servers_per_standard_load_balancer": Number,
+        groups_per_server "groups_per_server": Number,
+        attachments_per_server_group "attachments_per_server_group": Number,
+        server_group_weight "server_group_weight": Number,
     }
     NodeZoneEntry, "zone", ["zone"] {
         zone "zone" ["ZoneId"]: Text,
@@ -76,11 +95,16 @@ entries! {
         load_balancers "load_balancers": Vec<LoadBalancerEntry>,
         server_groups "server_groups": Vec<ServerGroupEntry>,
         listeners "listeners": Vec<ListenerEntry>,
+        instances "instances": Vec<InstanceEntry>,
+        network_interfaces "network_interfaces": Vec<InterfaceEntry>,
+        functions "functions": Vec<FunctionEntry>,
+        health_check_templates "health_check_templates": Vec<HealthCheckTemplateEntry>,
     }
     VpcEntry, "VPC", ["name"] {
         name "name" ["VpcName"]: Text,
         region "region" ["RegionId"]: Text,
         cidr "cidr" ["CidrBlock"]: Cidr,
+        ipv6_cidr "ipv6_cidr" ["Ipv6CidrBlock"]: Cidr6,
         vswitches "vswitches": Vec<VswitchEntry>,
         routes "routes": Vec<RouteEntry>,
     }
@@ -88,6 +112,7 @@ entries! {
         name "name" ["VSwitchName"]: Text,
         zone "zone" ["ZoneId"]: Text,
         cidr "cidr" ["CidrBlock"]: Cidr,
+        ipv6_cidr "ipv6_cidr" ["Ipv6CidrBlock"]: Cidr6,
     }
     RouteEntry, "route", ["destination"] {
         destination "destination" ["DestinationCidrBlock"]: Cidr,
@@ -131,6 +156,8 @@ entries! {
         vswitch "vswitch" ["VSwitchId"]: Text,
         vip "vip" ["Address"]: Address,
         local_addresses "local_addresses" ["Ipv4LocalAddresses"]: Vec<Address>,
+        ipv6_vip "ipv6_vip" ["Ipv6Address"]: Address6,
+        ipv6_local_addresses "ipv6_local_addresses" ["Ipv6LocalAddresses"]: Vec<Address6>,
     }
     ServerGroupEntry, "server group", ["name"] {
         name "name" ["ServerGroupName"]: Text,
@@ -138,18 +165,41 @@ entries! {
         vpc "vpc" ["VpcId"]: Text,
         protocol "protocol": Text,
         scheduler "scheduler": Text,
+        uch "uch" ["UchConfig"]: UchEntry,
+        sticky_session "sticky_session" ["StickySessionConfig"]: StickySessionEntry,
+        cross_zone_enabled "cross_zone_enabled": Flag,
+        ipv6_enabled "ipv6_enabled": Flag,
         upstream_keepalive "upstream_keepalive" ["UpstreamKeepaliveEnabled"]: Flag,
         health_check "health_check" ["HealthCheckConfig"]: HealthCheckEntry,
         slow_start "slow_start" ["SlowStartConfig"]: SlowStartEntry,
         connection_drain "connection_drain" ["ConnectionDrainConfig"]: ConnectionDrainEntry,
+        tls_verification "tls_verification": TlsVerificationEntry,
+        service_name "service_name": Text,
+        resource_group "resource_group" ["ResourceGroupId"]: Text,
+        ip_version_affinity_mode "ip_version_affinity_mode": Text,
+        tags "tags" ["Tag"]: Labels,
         servers "servers": Vec<ServerEntry>,
+    }
+    UchEntry, "uch", [] {
+        uch_type "type" ["UchConfig"]: Text,
+        value "value" ["UchConfig"]: Text,
+    }
+    StickySessionEntry, "sticky session", [] {
+        enabled "enabled" ["StickySessionEnabled"]: Flag,
+        session_type "type" ["StickySessionType"]: Text,
+        cookie_timeout "cookie_timeout": Number,
+        cookie "cookie": Text,
+    }
+    TlsVerificationEntry, "TLS verification", [] {
+        ca_certificates "ca_certificates": Text,
+        server_name "server_name": Text,
     }
     HealthCheckEntry, "health check", [] {
         enabled "enabled" ["HealthCheckEnabled"]: Flag,
         protocol "protocol" ["HealthCheckProtocol"]: Text,
         path "path" ["HealthCheckPath"]: Text,
         method "method" ["HealthCheckMethod"]: Text,
-        codes "codes" ["HealthCheckCodes"]: Vec<Text>,
+        codes "codes" ["HealthCheckCodes"]: Vec<At<Word>>,
         connect_port "connect_port" ["HealthCheckConnectPort"]: Number,
         interval "interval" ["HealthCheckInterval"]: Number,
         timeout "timeout" ["HealthCheckTimeout"]: Number,
@@ -166,8 +216,28 @@ entries! {
         enabled "enabled" ["ConnectionDrainEnabled"]: Flag,
         timeout "timeout" ["ConnectionDrainTimeout"]: Number,
     }
-    ServerEntry, "server", ["address", "port"] {
-        address "address" ["ServerIp"]: Address,
+    HealthCheckTemplateEntry, "health check template", ["name"] {
+        name "name" ["HealthCheckTemplateName"]: Text,
+        protocol "protocol" ["HealthCheckProtocol"]: Text,
+        path "path" ["HealthCheckPath"]: Text,
+        method "method" ["HealthCheckMethod"]: Text,
+        codes "codes" ["HealthCheckCodes"]: Vec<At<Word>>,
+        connect_port "connect_port" ["HealthCheckConnectPort"]: Number,
+        interval "interval" ["HealthCheckInterval"]: Number,
+        timeout "timeout" ["HealthCheckTimeout"]: Number,
+        healthy_threshold "healthy_threshold": Number,
+        unhealthy_threshold "unhealthy_threshold": Number,
+        host "host" ["HealthCheckHost"]: Text,
+        http_version "http_version" ["HealthCheckHttpVersion"]: Text,
+    }
+    ServerEntry, "server", ["ecs", "eni", "eci", "fc", "function", "qualifier", "address", "port"] {
+        address "address" ["ServerIp"]: At<IpAddr>,
+        ecs "ecs" ["ServerId"]: Text,
+        eni "eni" ["ServerId"]: Text,
+        eci "eci" ["ServerId"]: Text,
+        fc "fc" ["ServerId"]: Text,
+        function "function" ["FunctionName"]: Text,
+        qualifier "qualifier": At<Word>,
         port "port": Number,
         weight "weight": Number,
         remote_ip "remote_ip" ["RemoteIpEnabled"]: Flag,
@@ -182,5 +252,35 @@ entries! {
         idle_timeout "idle_timeout": Number,
         request_timeout "request_timeout": Number,
         x_forwarded_for "x_forwarded_for" ["XForwardedForEnabled"]: Flag,
+        trusted_proxies "trusted_proxies" ["XForwardedForClientSourceIpsTrusted"]: Vec<At<IpNet>>,
+    }
+    InstanceEntry, "instance", ["id"] {
+        id "id" ["InstanceId"]: Text,
+        instance_type "type" ["InstanceType"]: Text,
+        vpc "vpc" ["VpcId"]: Text,
+        interfaces "interfaces" ["NetworkInterfaces"]: Vec<InterfaceEntry>,
+    }
+    InterfaceEntry, "interface", ["id"] {
+        id "id" ["NetworkInterfaceId"]: Text,
+        vpc "vpc" ["VpcId"]: Text,
+        vswitch "vswitch" ["VSwitchId"]: Text,
+        address "address" ["PrimaryIpAddress"]: Address,
+        secondary_addresses "secondary_addresses" ["PrivateIpAddresses"]: Vec<Address>,
+        ipv6_addresses "ipv6_addresses": Vec<Address6>,
+    }
+    FunctionEntry, "function", ["name"] {
+        name "name" ["FunctionName"]: Text,
+        arn "arn" ["FunctionArn"]: Text,
+        region "region" ["RegionId"]: Text,
+        account "account" ["AccountId"]: At<Word>,
+        service "service" ["ServiceName"]: Text,
+        platform "platform" ["FunctionPlatform"]: At<Word>,
+        handler "handler" ["FunctionHandler"]: Text,
+        versions "versions" ["FunctionVersions"]: Vec<QualifierEntry>,
+        aliases "aliases" ["FunctionAliases"]: Vec<QualifierEntry>,
+    }
+    QualifierEntry, "version", ["name"] {
+        name "name" ["Qualifier"]: At<Word>,
+        trigger "trigger" ["TriggerUrl"]: Text,
     }
 }

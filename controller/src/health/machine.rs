@@ -399,18 +399,22 @@ impl Machine {
     }
 
     fn counted(&mut self, open: &[u64], at: Moment, now: Moment, notices: &mut Vec<Notice>) {
+        // A count from before the drain says nothing: requests may have begun between count and drain. Nor does one from
+        // its deadline on: what is not open any more may have been cut.
+        let is_about = |drain: &Drain| drain.began <= at && at < drain.deadline;
         let mut of_older = 0;
         for (drain, open) in self.drains.iter_mut().zip(open) {
             let own = open.saturating_sub(of_older);
             of_older = *open;
-            // A count from before the drain says nothing: requests may have begun between count and drain. Nor does
-            // one from its deadline on: what is not open any more may have been cut.
-            if drain.began <= at && at < drain.deadline {
+            if is_about(drain) {
                 let first = drain.in_flight.map_or(own, |before| before.first.max(own));
                 drain.in_flight = Some(InFlight { first, latest: own });
             }
         }
-        let is_idle = |drain: &Drain| drain.in_flight.is_some_and(|in_flight| in_flight.latest == 0);
+        // By all that it would cut, not by its own: an older drain may end later, and a count may be of the server as a
+        // whole, which tells nothing of what began between the two.
+        let mut open = open.iter();
+        let is_idle = |drain: &Drain| open.next() == Some(&0) && is_about(drain);
         self.end_drains(is_idle, DrainEnd::Idle, now, notices);
     }
 
@@ -467,7 +471,7 @@ impl Machine {
 
     fn end_drains(
         &mut self,
-        ends: impl Fn(&Drain) -> bool,
+        mut ends: impl FnMut(&Drain) -> bool,
         end: DrainEnd,
         now: Moment,
         notices: &mut Vec<Notice>,

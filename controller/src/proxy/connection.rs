@@ -6,12 +6,12 @@ use super::drain::Attempt;
 use super::exchange::{Buffers, Complete, Exchange, Failure, Progress, write_all};
 use super::http1::field::Name;
 use super::http1::head::{RequestHead, ResponseHead};
-use super::http1::rewrite::{ToServer, write_request};
+use super::http1::rewrite::{Edits, ToFunction, ToServer, write_request};
 use super::http1::{Framing, HEAD_BYTES_MAX, Refusal, Version};
 use super::reactor::{TcpStream, Timer};
 use super::stats::{ListenerColumn, ServerColumn, count_response};
 use super::target::{Server, Target};
-use super::upstream::{self, CONNECT_NS};
+use super::upstream::{self, CONNECT_NS, ServerStream};
 use super::worker::{Slot, Worker};
 use std::cell::Cell;
 use std::future::{Future, poll_fn};
@@ -24,6 +24,8 @@ use std::task::Poll;
 
 /// First size of the buffer for request heads; it grows to [`HEAD_BYTES_MAX`].
 const HEAD_BYTES: usize = 8 * 1024;
+/// Larger storage is not kept from one request for another.
+const KEPT_BYTES: usize = 2 * HEAD_BYTES;
 /// After an answer to a request that was not read to its end, the rest is read and dropped for so long (nanoseconds)
 /// and so many bytes, because closing at once would reset the connection and take the answer away from the client.
 const LINGER_NS: u64 = 2_000_000_000;
@@ -88,14 +90,14 @@ struct ActiveRequest<'a>(&'a ServerColumn);
 
 impl<'a> ActiveRequest<'a> {
     fn new(counters: &'a ServerColumn) -> ActiveRequest<'a> {
-        counters.active.add(1);
+        counters.begin();
         ActiveRequest(counters)
     }
 }
 
 impl Drop for ActiveRequest<'_> {
     fn drop(&mut self) {
-        self.0.active.subtract_one();
+        self.0.end();
     }
 }
 
@@ -291,17 +293,24 @@ impl Connection {
         let method = request.method.of(head_bytes);
         let mut avoid = None;
         let mut failure = Failure::NoServer;
-        for attempt in 0..2 {
-            let Some(index) = target.pick(self.timer.now(), avoid) else { return Err(failure) };
-            if avoid == Some(index) && matches!(failure, Failure::Refused | Failure::ConnectTimeout) {
+        let mut last_attempt = 1;
+        let claim = target.claim(request, head_bytes, self.peer.ip());
+        for attempt in 0..=2 {
+            if attempt > last_attempt {
+                break;
+            }
+            let Some(pick) = target.pick(self.timer.now(), &claim, avoid) else { return Err(failure) };
+            let index = pick.index;
+            if avoid == Some(index) && is_of_server(failure) {
                 // Asking the only server again at once changes nothing.
                 return Err(failure);
             }
             let server = &target.servers[index];
             record.upstream = Some(server.address);
             record.retries = attempt;
+            record.reason = pick.reason;
             record.upstream_start = self.timer.now();
-            let _under_way = self.attempt.begin(server.id, record.upstream_start);
+            let _under_way = self.attempt.begin(server.id, record.head_read);
             let _active = ActiveRequest::new(&server.counters);
             let pooled = if attempt == 0 && target.keep_alive { server.pool.take() } else { None };
             let reused = pooled.is_some();
@@ -321,18 +330,12 @@ impl Connection {
             };
             record.local = local;
             server.counters.requests.add(1);
-            out.clear();
-            let to = ToServer {
-                client: &self.peer_text,
-                x_forwarded_for: target.x_forwarded_for,
-                keep_alive: target.keep_alive,
-                default_host: &server.host,
-            };
-            write_request(out, request, head_bytes, &to);
+            self.write_head(out, request, head_bytes, target, server);
             let exchange = Exchange {
                 connection: self,
                 target,
                 server,
+                first_secs: pick.first_secs,
                 stream: &stream,
                 request,
                 body,
@@ -354,7 +357,13 @@ impl Connection {
                 }
                 Err(Failure::Died) if reused && may_repeat(method, request, progress) => {
                     failure = Failure::Died;
-                    avoid = Some(index);
+                    if pick.is_home {
+                        // The connection was old, which says little about the server: a new one may do, and only if
+                        // there is none to be had is another server better.
+                        last_attempt = 2;
+                    } else {
+                        avoid = Some(index);
+                    }
                     progress.sent.set(false);
                     progress.uploaded.set(false);
                 }
@@ -363,6 +372,32 @@ impl Connection {
             }
         }
         Err(failure)
+    }
+
+    /// The request's head as `server` sees it.
+    fn write_head(
+        &self,
+        out: &mut Vec<u8>,
+        request: &RequestHead,
+        head: &[u8],
+        target: &Target,
+        server: &Server,
+    ) {
+        out.clear();
+        let hidden =
+            target.persistence.as_ref().map(|sticky| sticky.hidden(request, head)).unwrap_or_default();
+        let to = ToServer {
+            client: &self.peer_text,
+            x_forwarded_for: target.x_forwarded_for,
+            keep_alive: target.keep_alive,
+            default_host: &server.host,
+            function: target.function.as_ref().map(|function| ToFunction {
+                authority: function.authority.as_bytes(),
+                path_prefix: function.path_prefix.as_bytes(),
+            }),
+            edits: Edits { parts: &hidden, text: b"" },
+        };
+        write_request(out, request, head, &to);
     }
 
     fn drained(&self, server: &Server) -> Failure {
@@ -374,13 +409,18 @@ impl Connection {
         &self,
         target: &Target,
         server: &Server,
-    ) -> Result<(TcpStream, Option<IpAddr>), Failure> {
+    ) -> Result<(ServerStream, Option<IpAddr>), Failure> {
         let local = target.next_local(server);
         self.timer.set_after(CONNECT_NS.min(target.request_ns));
-        let mut connecting = pin!(upstream::connect(local, server.address, self.worker.descriptors.servers));
+        let descriptors = self.worker.descriptors.servers;
+        let mut connecting =
+            pin!(upstream::connect(local, server.address, server.tls.as_deref(), descriptors));
         let result = poll_fn(|cx| {
             if let Poll::Ready(result) = connecting.as_mut().poll(cx) {
-                return Poll::Ready(result.map_err(|error| upstream_failure(&error)));
+                return Poll::Ready(result.map_err(|error| {
+                    log::debug!("group {:?}: server {}: {error}", target.group, server.address);
+                    upstream_failure(&error)
+                }));
             }
             if self.attempt.is_cut() {
                 return Poll::Ready(Err(Failure::Drained));
@@ -397,7 +437,7 @@ impl Connection {
                 Ok((stream, local))
             }
             Err(failure) => {
-                if matches!(failure, Failure::Refused | Failure::ConnectTimeout) {
+                if is_of_server(failure) {
                     server.counters.connect_failures.add(1);
                 }
                 Err(failure)
@@ -480,6 +520,18 @@ impl Connection {
 }
 
 impl Scratch {
+    /// Frees what only unusually large requests need.
+    pub fn shrink(&mut self) {
+        if self.client.len() > KEPT_BYTES {
+            self.client.truncate(HEAD_BYTES);
+            self.client.shrink_to_fit();
+        }
+        self.out.clear();
+        self.out.shrink_to(KEPT_BYTES);
+        self.upload.clear();
+        self.upload.shrink_to(KEPT_BYTES);
+    }
+
     /// Drops the finished request of `head` bytes and moves what was read beyond it to the front.
     fn forget(&mut self, head: usize) {
         let mut body = super::http1::body::BodyDecoder::new(self.request.framing);
@@ -500,8 +552,20 @@ impl Scratch {
     }
 }
 
+/// Whether a connection could not be had for the server's sake.
+fn is_of_server(failure: Failure) -> bool {
+    use Failure::{Certificate, ConnectTimeout, Handshake, Refused};
+    matches!(failure, Refused | ConnectTimeout | Handshake | Certificate)
+}
+
 /// Whether a connection failed for the server or for want of something on this host.
 fn upstream_failure(error: &io::Error) -> Failure {
+    match error.get_ref().and_then(|inner| inner.downcast_ref()) {
+        Some(rustls::Error::InvalidCertificate(_)) => return Failure::Certificate,
+        Some(_) => return Failure::Handshake,
+        None if error.kind() == io::ErrorKind::UnexpectedEof => return Failure::Handshake,
+        None => {}
+    }
     let ours =
         matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM));
     if ours || error.kind() == io::ErrorKind::AddrNotAvailable { Failure::NoLocal } else { Failure::Refused }
@@ -534,6 +598,10 @@ fn blame(failure: Failure, started: bool) -> (u16, ErrorSource, &'static str) {
         Failure::Refused => (502, Server, "connection refused or unreachable"),
         Failure::NoLocal => (502, Us, "no local address, port or descriptor for a connection"),
         Failure::ConnectTimeout => (504, Server, "no connection within the connect timeout"),
+        Failure::Handshake => (502, Server, "TLS handshake failed"),
+        Failure::Certificate => {
+            (502, Server, "certificate not valid for the name and authorities configured")
+        }
         Failure::Died => (502, Server, "connection lost before the response"),
         Failure::Response(_) if started => (500, Server, "malformed response body"),
         Failure::Response(_) => (502, Server, "malformed or incomplete response"),

@@ -1,6 +1,6 @@
 //! Requests under way, and the cuts that end them when their server's drain is over (SG-155, SG-157).
 //!
-//! Each connection has one [`Attempt`], which a request stores its server and beginning in: nothing else is paid per
+//! Each connection has one [`Attempt`], in which a request notes its server and beginning: nothing else is paid per
 //! request. Counting and cutting walk all of a worker's connections, which is for rare moments. Nothing here reads a
 //! clock; times are CLOCK_MONOTONIC nanoseconds.
 //!
@@ -24,10 +24,11 @@ pub struct Attempt {
 }
 
 impl Attempt {
-    /// Under way at `server` until the guard is dropped.
-    pub fn begin(&self, server: u32, now: u64) -> AttemptGuard<'_> {
+    /// Under way at `server` until the guard is dropped, `begun` when the request took the snapshot it runs on: a retry
+    /// may pick a server that has left since, and is to end with the others there.
+    pub fn begin(&self, server: u32, begun: u64) -> AttemptGuard<'_> {
         self.server.set(server);
-        self.begun.set(now);
+        self.begun.set(begun);
         AttemptGuard(self)
     }
 

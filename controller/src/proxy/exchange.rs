@@ -3,11 +3,11 @@
 use super::connection::Connection;
 use super::http1::body::BodyDecoder;
 use super::http1::head::{RequestHead, ResponseHead};
-use super::http1::rewrite::{ToClient, write_response};
+use super::http1::rewrite::{Edits, ToClient, write_response};
 use super::http1::{Framing, HEAD_LIMIT, Refusal, Version};
-use super::reactor::{self, TcpStream};
+use super::reactor;
 use super::target::{Server, Target};
-use super::upstream::CONNECT_NS;
+use super::upstream::{CONNECT_NS, ServerStream, Sink};
 use super::worker::Worker;
 use std::cell::Cell;
 use std::future::{Future, poll_fn};
@@ -18,8 +18,8 @@ use std::task::{Poll, ready};
 /// Bytes read from a server, or of a request body from a client, at a time.
 pub const BODY_BYTES: usize = 64 * 1024;
 /// Room before a response, so that the head for the client, at most this much longer, can be put right before the body
-/// bytes that came with the server's head, and both leave in one write.
-const HEADROOM: usize = 64;
+/// bytes that came with the server's head, and both leave in one write. A sticky session's cookie takes 116 of them.
+const HEADROOM: usize = 256;
 /// Reads in a row without waiting, after which other connections have their turn: where both sides keep up, a transfer
 /// never waits by itself.
 const READS_AT_ONCE: u32 = 16;
@@ -41,6 +41,10 @@ pub enum Failure {
     NoLocal,
     /// The connection was not established in time.
     ConnectTimeout,
+    /// TLS could not be agreed on.
+    Handshake,
+    /// The server's certificate is not the one demanded.
+    Certificate,
     /// The connection ended before any byte of a response.
     Died,
     /// The server sent something that is no response, or ended within its head.
@@ -129,7 +133,9 @@ pub struct Exchange<'a> {
     pub connection: &'a Connection,
     pub target: &'a Target,
     pub server: &'a Server,
-    pub stream: &'a TcpStream,
+    /// First access, Unix time, of the sticky session that goes on at `server`.
+    pub first_secs: Option<u64>,
+    pub stream: &'a ServerStream,
     pub request: &'a RequestHead,
     /// Body bytes that came with the request's head, and perhaps of the next request.
     pub body: &'a [u8],
@@ -206,7 +212,7 @@ impl Exchange<'_> {
             }
             while self.connection.timer.poll_expired(cx).is_ready() {
                 if progress.unproven.replace(false) {
-                    if progress.first_byte.get() == 0 && self.stream.has_unacknowledged() {
+                    if progress.first_byte.get() == 0 && self.stream.tcp().has_unacknowledged() {
                         return Poll::Ready(Err(Failure::Died));
                     }
                     self.connection.timer.set_after(self.target.request_ns - CONNECT_NS);
@@ -351,7 +357,13 @@ impl Exchange<'_> {
             head_out,
             response,
             head,
-            &ToClient { version, keep_alive: true, framing: Framing::None },
+            &ToClient {
+                version,
+                keep_alive: true,
+                framing: Framing::None,
+                edits: Edits::default(),
+                lines: b"",
+            },
         );
         self.write_to_client(head_out).await?;
         self.set_deadline();
@@ -370,7 +382,13 @@ impl Exchange<'_> {
         let progress = self.progress;
         let buffer = loan.bytes();
         let framing = response.body_framing(self.to_head);
-        let mut to = ToClient { version: self.request.version, keep_alive: self.request.keep_alive, framing };
+        let mut to = ToClient {
+            version: self.request.version,
+            keep_alive: self.request.keep_alive,
+            framing,
+            edits: Edits::default(),
+            lines: b"",
+        };
         // A client that is still sending cannot use the connection again: what it sends is no longer read.
         let ends_by_close = framing == Framing::UntilClose || to.unchunks();
         to.keep_alive &= !ends_by_close && progress.uploaded.get() && !self.connection.is_closing();
@@ -378,7 +396,7 @@ impl Exchange<'_> {
         progress.ends_by_close.set(ends_by_close);
         head_out.clear();
         let head_end = HEADROOM + length;
-        write_response(head_out, response, &buffer[HEADROOM..head_end], &to);
+        self.write_head(head_out, response, &buffer[HEADROOM..head_end], &to);
         let mut decoder = BodyDecoder::new(framing);
         let unchunks = to.unchunks();
         let mut surplus = false;
@@ -446,6 +464,18 @@ impl Exchange<'_> {
         Ok(Complete { reuse_server, keep_client: to.keep_alive })
     }
 
+    /// The response's head as the client sees it, with the session's cookie.
+    fn write_head(&self, out: &mut Vec<u8>, response: &ResponseHead, head: &[u8], to: &ToClient<'_>) {
+        match &self.target.persistence {
+            None => write_response(out, response, head, to),
+            Some(sticky) => {
+                let marks = sticky.marks(response, head, self.server, self.first_secs);
+                let edits = Edits { parts: &marks.parts, text: &marks.text };
+                write_response(out, response, head, &ToClient { edits, lines: &marks.lines, ..*to });
+            }
+        }
+    }
+
     /// Reads into `loan` from `at` on, and holds no buffer while there is nothing to read and nothing to keep.
     async fn read_from_server(&self, loan: &mut Loan<'_>, at: usize) -> io::Result<usize> {
         let keeps = loan.is_taken();
@@ -509,18 +539,14 @@ async fn take_turns(reads: &mut u32) {
 
 /// Writes everything, telling `on_progress` of every step's bytes, so that they are known also if a later one fails.
 pub async fn write_all(
-    stream: &TcpStream,
+    stream: &impl Sink,
     mut buffers: &mut [IoSlice<'_>],
     mut on_progress: impl FnMut(u64),
 ) -> io::Result<()> {
     // Leaves empty buffers at the front out.
     IoSlice::advance_slices(&mut buffers, 0);
-    while let Some(first) = buffers.first() {
-        let written = if buffers.len() == 1 {
-            poll_fn(|cx| stream.poll_write(cx, first)).await?
-        } else {
-            poll_fn(|cx| stream.poll_write_vectored(cx, buffers)).await?
-        };
+    while !buffers.is_empty() {
+        let written = poll_fn(|cx| stream.poll_write_vectored(cx, buffers)).await?;
         on_progress(written as u64);
         IoSlice::advance_slices(&mut buffers, written);
     }

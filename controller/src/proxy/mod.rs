@@ -8,9 +8,9 @@
 //! - [`http1`]: the codec, without input or output
 //! - [`reactor`]: tasks, sockets and timers of one thread
 //! - `worker`: snapshots into force · `target`: a listener in force · `listener`: sockets and accepting
-//! - `connection`: one client's requests · `exchange`: one request on one server connection
+//! - `persistence`: sticky sessions · `connection`: one client's requests · `exchange`: one request on one server connection
 //! - `drain`: requests under way, and those that are to end
-//! - `pool`, `upstream`: connections to servers · `answer`: answers of our own · `descriptors`: who may have how many
+//! - `pool`, `upstream`, `tls`: connections to servers · `answer`: answers of our own · `descriptors`: who may have how many
 //! - [`access_log`], [`stats`]: what is told about it all
 //!
 //! Invariants: nothing on the request path is shared between threads but counters that one thread writes; no body is
@@ -41,10 +41,12 @@ mod drain;
 mod exchange;
 pub mod http1;
 mod listener;
+mod persistence;
 mod pool;
 pub mod reactor;
 pub mod stats;
 mod target;
+mod tls;
 mod upstream;
 mod worker;
 
@@ -52,6 +54,7 @@ pub use access_log::AccessLog;
 pub use descriptors::raise_limit;
 pub use listener::{BindError, bind_listeners};
 pub use stats::Stats;
+pub use tls::VerificationError;
 
 use crate::snapshot::DecodeError;
 use descriptors::Descriptors;
@@ -78,6 +81,15 @@ pub enum PublishError {
         listener: String,
         /// The position it names.
         group: u32,
+    },
+    /// A group's servers cannot be verified as it says.
+    #[error("server group {group:?}: {error}")]
+    Verification {
+        /// Its name.
+        group: String,
+        /// What is wrong.
+        #[source]
+        error: VerificationError,
     },
     /// A listener has an address for which no socket was ever handed over.
     #[error("listener {listener:?}: no socket for {address} was handed over")]

@@ -1,6 +1,7 @@
 //! Idle connections to one server, for one listener and worker.
 
-use super::reactor::{self, TcpStream};
+use super::reactor;
+use super::upstream::ServerStream;
 use std::cell::{Cell, RefCell};
 use std::net::IpAddr;
 
@@ -11,7 +12,7 @@ const IDLE_NS: u64 = 50_000_000_000;
 
 /// A connection between two requests.
 struct Idle {
-    stream: TcpStream,
+    stream: ServerStream,
     local: IpAddr,
     since: u64,
 }
@@ -26,7 +27,7 @@ pub struct Pool {
 
 impl Pool {
     /// A connection on which nothing has arrived since it was put here, and its source address.
-    pub fn take(&self) -> Option<(TcpStream, IpAddr)> {
+    pub fn take(&self) -> Option<(ServerStream, IpAddr)> {
         let mut idle = self.idle.borrow_mut();
         while let Some(Idle { stream, local, .. }) = idle.pop() {
             // Data nobody asked for would be taken for the next response.
@@ -38,12 +39,12 @@ impl Pool {
     }
 
     /// Keeps a connection whose last response is complete and unambiguous.
-    pub fn put(&self, stream: TcpStream, local: IpAddr) {
+    pub fn put(&self, stream: ServerStream, local: IpAddr) {
         let mut idle = self.idle.borrow_mut();
         if self.closed.get() || idle.len() >= IDLE_MAX || !stream.is_quiet() {
             return;
         }
-        stream.forget_wakers();
+        stream.tcp().forget_wakers();
         idle.push(Idle { stream, local, since: reactor::now() });
     }
 

@@ -23,6 +23,8 @@ use tokio::sync::{Notify, oneshot};
 
 /// Spare request storages kept; more are freed after a burst.
 const SCRATCHES_MAX: usize = 128;
+/// After more requests than these at once, what they leave free is given back to the kernel.
+const BURST: usize = 1024;
 /// Spare body buffers kept.
 const BUFFERS_MAX: usize = 32;
 /// Longest a log line waits for its batch, nanoseconds.
@@ -71,6 +73,9 @@ pub struct Worker {
     pub descriptors: Descriptors,
     #[expect(clippy::vec_box, reason = "they move into connections, whose futures would grow by their size")]
     scratches: RefCell<Vec<Box<Scratch>>>,
+    /// Storages in use, and the most there were since memory was last given back.
+    lent: Cell<usize>,
+    lent_max: Cell<usize>,
     buffers: RefCell<Vec<Vec<u8>>>,
     log: RefCell<LogBatch>,
     log_timer: Timer,
@@ -110,6 +115,8 @@ pub async fn work(
     let worker = Rc::new(Worker {
         descriptors,
         scratches: RefCell::default(),
+        lent: Cell::new(0),
+        lent_max: Cell::new(0),
         buffers: RefCell::default(),
         log: RefCell::new(LogBatch::new(log, stats.clone())),
         log_timer: Timer::new(),
@@ -167,20 +174,41 @@ async fn sweep_pools(worker: Rc<Worker>) {
         for slot in worker.slots.borrow().values() {
             slot.target().servers.iter().for_each(|server| server.pool.sweep());
         }
+        worker.give_memory_back();
     }
 }
 
 impl Worker {
     /// Storage for one request.
     pub fn take_scratch(&self) -> Box<Scratch> {
+        let lent = self.lent.get() + 1;
+        self.lent.set(lent);
+        self.lent_max.set(self.lent_max.get().max(lent));
         self.scratches.borrow_mut().pop().unwrap_or_default()
     }
 
     /// Gives storage back.
-    pub fn put_scratch(&self, scratch: Box<Scratch>) {
+    pub fn put_scratch(&self, mut scratch: Box<Scratch>) {
+        self.lent.set(self.lent.get() - 1);
         let mut scratches = self.scratches.borrow_mut();
         if scratches.len() < SCRATCHES_MAX {
+            scratch.shrink();
             scratches.push(scratch);
+        }
+    }
+
+    /// After a burst of requests: freed memory stays with the allocator, which never gives back what lies below
+    /// anything still in use.
+    fn give_memory_back(&self) {
+        let (lent, lent_max) = (self.lent.get(), self.lent_max.get());
+        if lent_max < BURST || lent > lent_max / 4 {
+            return;
+        }
+        self.lent_max.set(lent);
+        #[cfg(target_env = "gnu")]
+        // SAFETY: the function may be called at any time, and touches free memory only.
+        unsafe {
+            libc::malloc_trim(0);
         }
     }
 
@@ -252,14 +280,13 @@ impl Worker {
             }
             let previous = slot.as_ref().map(|slot| slot.target());
             let target =
-                Target::new(&snapshot, listener, previous.as_deref(), &mut self.columns.borrow_mut()).ok_or(
-                    PublishError::NoGroup { listener: listener.name.clone(), group: listener.group },
-                )?;
+                Target::new(&snapshot, listener, previous.as_deref(), &mut self.columns.borrow_mut())?;
             targets.push((listener.id, slot, Rc::new(target)));
         }
         let mut slots = HashMap::with_capacity(targets.len());
         let mut closes = false;
         for (id, slot, target) in targets {
+            target.come_into_force();
             let slot = match slot {
                 Some(slot) => {
                     let previous = slot.target.replace(target.clone());

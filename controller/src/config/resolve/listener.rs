@@ -1,13 +1,15 @@
 //! Listeners, and how they fit their load balancer and server group.
 
+use super::attachment::{Listening, misfits_of_balancer, misfits_of_listener};
 use super::{Checks, Declared, Places, Spot};
-use crate::config::ErrorFamily::{IllegalParam, Mismatch, OperationDenied, ResourceAlreadyExist};
+use crate::config::ErrorFamily::{IllegalParam, ResourceAlreadyExist};
 use crate::config::decode::{Field, Report};
 use crate::config::file::ListenerEntry;
 use crate::model::{
-    Edition, Listener, ListenerName, ListenerProtocol, ListenerTimeouts, LoadBalancerName, Resources,
-    ServerGroupName,
+    Listener, ListenerName, ListenerProtocol, ListenerTimeouts, LoadBalancer, LoadBalancerName, Resources,
+    Server, ServerGroup, ServerGroupName, Weight,
 };
+use ipnet::IpNet;
 
 pub(super) fn resolve_listener(
     entry: &ListenerEntry,
@@ -41,9 +43,10 @@ pub(super) fn resolve_listener(
     let request = report.seconds(head, "request_timeout", &entry.request_timeout, 1..=600, 60);
     if protocol == Some(ListenerProtocol::Tcp) {
         let places_of_http_settings = [
-            ("idle_timeout", entry.idle_timeout.good().map(|number| number.at)),
-            ("request_timeout", entry.request_timeout.good().map(|number| number.at)),
-            ("x_forwarded_for", entry.x_forwarded_for.good().map(|flag| flag.at)),
+            ("idle_timeout", entry.idle_timeout.at()),
+            ("request_timeout", entry.request_timeout.at()),
+            ("x_forwarded_for", entry.x_forwarded_for.at()),
+            ("trusted_proxies", entry.trusted_proxies.items().first().map(|cidr| cidr.at)),
         ];
         for (key, at) in places_of_http_settings {
             if let Some(at) = at {
@@ -62,6 +65,7 @@ pub(super) fn resolve_listener(
         Field::Good(flag) => flag.value,
         Field::Absent | Field::Bad => true,
     };
+    let trusted_proxies = resolve_trusted_proxies(entry, report);
     if let Some(name) = &name {
         let at = entry.port.good().map_or(head.at, |port| port.at);
         places.set(Spot::Listener(name.clone()), report.place(head.at), &head.subject);
@@ -78,8 +82,32 @@ pub(super) fn resolve_listener(
         server_group: ServerGroupName::new(server_group?),
         timeouts: ListenerTimeouts { idle: idle?, request: request? },
         x_forwarded_for,
-        trusted_proxies: None,
+        trusted_proxies: trusted_proxies?,
     })
+}
+
+/// The outer `None` is an error, the inner one "no proxy is believed" (LR-44, SG-88).
+fn resolve_trusted_proxies(entry: &ListenerEntry, report: &mut Report<'_>) -> Option<Option<Vec<IpNet>>> {
+    let head = &entry.head;
+    let cidrs = match &entry.trusted_proxies {
+        Field::Absent => return Some(None),
+        Field::Bad => return None,
+        Field::Good(cidrs) => cidrs,
+    };
+    if cidrs.is_empty() {
+        report.error(
+            head.code(IllegalParam, "trusted_proxies"),
+            head.at,
+            &head.subject,
+            "trusted_proxies",
+            "no proxy could be believed",
+            "list the proxies' CIDRs, or remove it to take the peer for the client",
+        );
+        return None;
+    }
+    let networks: Vec<IpNet> =
+        cidrs.iter().filter_map(|cidr| report.any_cidr(head, "trusted_proxies", cidr)).collect();
+    Some(Some(networks))
 }
 
 /// Rules between listeners, load balancers and server groups.
@@ -108,50 +136,42 @@ fn check_port(listener: &Listener, resources: &Resources, checks: &mut Checks<'_
     }
 }
 
-/// SG-22, SG-5, SG-132 and SG-152.
+/// The group fits the listener and its load balancer.
 fn check_group(listener: &Listener, resources: &Resources, checks: &mut Checks<'_>) {
     let Some(group) = resources.server_groups.get(&listener.server_group) else { return };
     let spot = Spot::ListenerGroup(listener.name.clone());
     let value = format!("server group \"{}\"", group.name);
-    let mismatch = match (listener.protocol.is_l4(), group.is_l4()) {
-        (false, true) => Some(("TCP", "HTTP")),
-        (true, false) => Some(("HTTP", "TCP")),
-        _ => None,
-    };
-    if let Some((of_group, of_listener)) = mismatch {
-        checks.error(
-            Mismatch.of("Protocol"),
-            &spot,
-            value.clone(),
-            format!("its protocol is {of_group}; a listener of protocol {of_listener} needs one of the same"),
-            format!("name a group with `protocol: {of_listener}`"),
-        );
+    let balancer = resources.load_balancers.get(&listener.load_balancer);
+    // HTTP/2 is on wherever HTTPS is (LR section 2).
+    let listening = Listening { protocol: listener.protocol, http2: true };
+    let mut misfits = misfits_of_listener(listening, balancer.map(|balancer| balancer.edition), group);
+    if let Some(balancer) = balancer {
+        let region = resources.vpcs.get(&balancer.vpc).map(|vpc| &vpc.region);
+        misfits.extend(misfits_of_balancer(balancer, region, group));
+        if !group.cross_zone {
+            warn_of_empty_zones(balancer, group, &spot, checks);
+        }
     }
-    let Some(load_balancer) = resources.load_balancers.get(&listener.load_balancer) else { return };
-    if let Some(vpc) = group.vpc.as_ref().filter(|vpc| **vpc != load_balancer.vpc) {
-        checks.error(
-            Mismatch.of("VpcId"),
-            &spot,
-            value.clone(),
-            format!(
-                "it belongs to VPC \"{}\", load balancer \"{}\" to VPC \"{}\"",
-                vpc, load_balancer.name, load_balancer.vpc
-            ),
-            "use a group of the load balancer's VPC; servers elsewhere join it with `remote_ip: true`",
-        );
+    for misfit in misfits {
+        checks.error(misfit.code, &spot, value.clone(), misfit.rule, misfit.remedy);
     }
-    if load_balancer.edition == Edition::Basic {
-        let features = [
-            ("slow start", group.slow_start.is_some()),
-            ("connection draining", group.connection_drain.is_some()),
-        ];
-        for (feature, _) in features.into_iter().filter(|(_, is_on)| *is_on) {
-            checks.error(
-                OperationDenied.of("BasicEdition"),
-                &spot,
-                value.clone(),
-                format!("{feature} is on, and load balancer \"{}\" is of edition Basic", load_balancer.name),
-                format!("turn {feature} off, or write `edition: Standard`"),
+}
+
+/// SG-173: with cross-zone balancing off, a zone without servers answers 503.
+fn warn_of_empty_zones(balancer: &LoadBalancer, group: &ServerGroup, spot: &Spot, checks: &mut Checks<'_>) {
+    for mapping in &balancer.zone_mappings {
+        let serves =
+            |server: &Server| server.weight != Weight::ZERO && server.zone.as_ref() == Some(&mapping.zone);
+        if !group.servers.iter().any(serves) {
+            checks.warning(
+                spot,
+                format!("server group \"{}\"", group.name),
+                format!(
+                    "it has no server with a weight in zone {}, and cross-zone balancing is off: what enters there \
+                     is not served",
+                    mapping.zone
+                ),
+                "add a server in that zone, or turn cross-zone balancing on",
             );
         }
     }

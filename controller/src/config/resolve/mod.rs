@@ -4,48 +4,72 @@
 //! could be made out, so that one pass reports everything.
 
 mod addresses;
+mod attachment;
 mod connectivity;
+mod functions;
 mod health_check;
+mod inventory;
 mod listener;
 mod load_balancer;
 mod node;
+mod quotas;
 mod rules;
+mod scheduler;
 mod server_group;
+mod servers;
+mod sticky_session;
+mod tags;
+mod tls_verification;
 mod together;
 mod transit_router;
 mod vpc;
 
 pub(super) use node::resolve_node;
+pub(super) use rules::list;
 pub(super) use together::check_together;
 
 use super::code::ErrorCode;
-use super::decode::Report;
+use super::decode::{Field, Report};
 use super::error::{Finding, Place};
 use super::file::{ResourcesFile, VpcEntry};
 use crate::model::{
     ListenerName, LoadBalancerName, NextHopName, Resources, ServerAddress, ServerGroupName,
     TransitRouterName, VpcName, ZoneName,
 };
-use ipnet::Ipv4Net;
+use ipnet::{Ipv4Net, Ipv6Net};
 use serde_saphyr::Location;
 use std::collections::BTreeMap;
 
 /// What was declared, whether or not it is right: a reference to a wrong entry is not one more error.
 struct Declared {
     vpcs: BTreeMap<String, Location>,
-    vpc_cidrs: BTreeMap<String, Ipv4Net>,
+    vpc_facts: BTreeMap<String, VpcFacts>,
     /// By VPC, then by name.
     vswitches: BTreeMap<String, BTreeMap<String, Location>>,
     vswitch_facts: BTreeMap<(String, String), VswitchFacts>,
     transit_routers: BTreeMap<String, Location>,
     load_balancers: BTreeMap<String, Location>,
     server_groups: BTreeMap<String, Location>,
+    instances: BTreeMap<String, Location>,
+    interfaces: BTreeMap<String, Location>,
 }
 
 /// What a load balancer needs to know of a vSwitch.
 struct VswitchFacts {
     zone: Option<String>,
     cidr: Option<Ipv4Net>,
+    ipv6_cidr: Option<Ipv6Net>,
+    /// Whether an IPv6 CIDR is written, right or wrong.
+    has_ipv6: bool,
+}
+
+/// What servers need to know of their VPC.
+#[derive(Clone, Copy)]
+struct VpcFacts {
+    cidr: Option<Ipv4Net>,
+    ipv6_cidr: Option<Ipv6Net>,
+    /// As in [`VswitchFacts`].
+    has_ipv6: bool,
 }
 
 impl Declared {
@@ -65,13 +89,23 @@ impl Declared {
         }
         let mut declared = Self {
             vpcs: names!("VPC", file.vpcs),
-            vpc_cidrs: BTreeMap::new(),
+            vpc_facts: BTreeMap::new(),
             vswitches: BTreeMap::new(),
             vswitch_facts: BTreeMap::new(),
             transit_routers: names!("transit router", file.transit_routers),
             load_balancers: names!("load balancer", file.load_balancers),
             server_groups: names!("server group", file.server_groups),
+            instances: report.distinct(
+                ("instance", "id"),
+                file.instances.items().iter().map(|entry| (&entry.head, &entry.id)),
+            ),
+            interfaces: BTreeMap::new(),
         };
+        let bound = file.instances.items().iter().flat_map(|instance| instance.interfaces.items());
+        let interfaces = bound.chain(file.network_interfaces.items());
+        declared.interfaces =
+            report.distinct(("interface", "id"), interfaces.map(|entry| (&entry.head, &entry.id)));
+        names!("health check template", file.health_check_templates);
         names!("listener", file.listeners);
         let hops = file.transit_routers.items().iter().flat_map(|router| router.next_hops.items());
         report.distinct(("next hop", "name"), hops.map(|hop| (&hop.head, &hop.name)));
@@ -83,15 +117,20 @@ impl Declared {
 
     fn collect_vpc(&mut self, vpc: &VpcEntry) {
         let Some(name) = vpc.name.good().map(|name| name.value.clone()) else { return };
-        if let Some(cidr) = vpc.cidr.good() {
-            self.vpc_cidrs.insert(name.clone(), cidr.value.trunc());
-        }
+        let facts = VpcFacts {
+            cidr: vpc.cidr.good().map(|cidr| cidr.value.trunc()),
+            ipv6_cidr: vpc.ipv6_cidr.good().map(|cidr| cidr.value.trunc()),
+            has_ipv6: !matches!(vpc.ipv6_cidr, Field::Absent),
+        };
+        self.vpc_facts.insert(name.clone(), facts);
         for vswitch in vpc.vswitches.items() {
             let Some(text) = vswitch.name.good() else { continue };
             self.vswitches.entry(name.clone()).or_default().insert(text.value.clone(), text.at);
             let facts = VswitchFacts {
                 zone: vswitch.zone.good().map(|zone| zone.value.clone()),
                 cidr: vswitch.cidr.good().map(|cidr| cidr.value.trunc()),
+                ipv6_cidr: vswitch.ipv6_cidr.good().map(|cidr| cidr.value.trunc()),
+                has_ipv6: !matches!(vswitch.ipv6_cidr, Field::Absent),
             };
             self.vswitch_facts.insert((name.clone(), text.value.clone()), facts);
         }
@@ -118,8 +157,15 @@ pub(super) fn resolve_resources(
         let balancer = load_balancer::resolve_load_balancer(entry, &declared, places, report);
         resources.load_balancers.extend(balancer.map(|balancer| (balancer.name.clone(), balancer)));
     }
+    resources.inventory = inventory::resolve_inventory(file, &declared, report);
+    let functions = functions::Functions::collect(file, &mut resources.inventory, report);
+    for entry in file.health_check_templates.items() {
+        let template = health_check::resolve_template(entry, report);
+        resources.health_check_templates.extend(template.map(|template| (template.name.clone(), template)));
+    }
     for entry in file.server_groups.items() {
-        let group = server_group::resolve_server_group(entry, &declared, places, report);
+        let known = servers::Known { declared: &declared, resources: &resources, functions: &functions };
+        let group = server_group::resolve_server_group(entry, &known, places, report);
         resources.server_groups.extend(group.map(|group| (group.name.clone(), group)));
     }
     for entry in file.listeners.items() {
@@ -149,12 +195,17 @@ pub(super) enum Spot {
     Attachment(TransitRouterName, VpcName),
     NextHop(NextHopName),
     HopAddress(NextHopName),
+    LoadBalancer(LoadBalancerName),
     Zone(LoadBalancerName, ZoneName),
     Vip(LoadBalancerName, ZoneName),
+    Ipv6Vip(LoadBalancerName, ZoneName),
     LocalAddress(LoadBalancerName, ZoneName, usize),
+    Ipv6LocalAddress(LoadBalancerName, ZoneName, usize),
     BackToOriginPrefix(LoadBalancerName),
     ServerGroup(ServerGroupName),
     Server(ServerGroupName, ServerAddress),
+    /// A server whose address is not written but the inventory's.
+    Follower(ServerGroupName, ServerAddress),
     Listener(ListenerName),
     ListenerPort(ListenerName),
     ListenerGroup(ListenerName),
@@ -171,6 +222,10 @@ pub(super) struct Places {
 impl Places {
     pub(super) fn new(start: Place) -> Self {
         Self { spots: BTreeMap::new(), start }
+    }
+
+    pub(super) fn get(&self, spot: &Spot) -> Option<&(Place, String)> {
+        self.spots.get(spot)
     }
 
     fn set(&mut self, spot: Spot, place: Place, subject: &str) {
@@ -192,7 +247,7 @@ impl<'a> Checks<'a> {
         Self { places: places.to_vec(), errors: Vec::new(), warnings: Vec::new() }
     }
 
-    fn error(
+    pub(super) fn error(
         &mut self,
         code: ErrorCode,
         spot: &Spot,

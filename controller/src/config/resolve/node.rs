@@ -1,5 +1,6 @@
 //! `node.yaml` → [`Node`].
 
+use super::quotas::resolve_quotas;
 use super::{Places, Spot};
 use crate::config::ErrorFamily::IllegalParam;
 use crate::config::decode::{At, Field, Head, Report};
@@ -60,6 +61,7 @@ pub(in crate::config) fn resolve_node(
         );
     }
     let bpf_dir = path(head, "bpf_dir", &file.bpf_dir, Some("/sys/fs/bpf/causeway"), report);
+    let quotas = resolve_quotas(&file.quotas, report);
     let access_log = path(head, "access_log", &file.access_log, None, report);
     Some(Node {
         name: name?,
@@ -73,7 +75,7 @@ pub(in crate::config) fn resolve_node(
         metrics_listen: file.metrics_listen.good().map(|address| address.value),
         bpf_dir: bpf_dir?,
         access_log,
-        quotas: crate::model::Quotas::default(),
+        quotas: quotas?,
     })
 }
 

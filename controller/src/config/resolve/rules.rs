@@ -3,10 +3,10 @@
 use crate::config::ErrorFamily::{DuplicatedParam, IllegalParam, MissingParam, ResourceNotFound};
 use crate::config::code::camel_case;
 use crate::config::decode::{At, Field, Head, Report, nearest};
-use ipnet::Ipv4Net;
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use serde_saphyr::Location;
 use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::num::NonZeroU16;
 use std::ops::RangeInclusive;
 use std::time::Duration;
@@ -22,18 +22,36 @@ pub(super) const PRIVATE_RANGES: [Ipv4Net; 4] = [
 /// [`PRIVATE_RANGES`] for messages.
 pub(super) const PRIVATE_RANGES_TEXT: &str = "10.0.0.0/8, 100.64.0.0/10, 172.16.0.0/12 or 192.168.0.0/16";
 
+/// Global unicast (RFC 4291) and unique local addresses (RFC 4193).
+const HOST_RANGES_V6: [Ipv6Net; 2] = [
+    Ipv6Net::new_assert(Ipv6Addr::new(0x2000, 0, 0, 0, 0, 0, 0, 0), 3),
+    Ipv6Net::new_assert(Ipv6Addr::new(0xfc00, 0, 0, 0, 0, 0, 0, 0), 7),
+];
+
 /// Whether `address` lies in one of [`PRIVATE_RANGES`].
 pub(super) fn is_private(address: Ipv4Addr) -> bool {
     PRIVATE_RANGES.iter().any(|range| range.contains(&address))
 }
 
 /// Whether two CIDRs share an address.
-pub(super) fn overlap(a: Ipv4Net, b: Ipv4Net) -> bool {
+pub(super) fn overlap(a: impl Into<IpNet>, b: impl Into<IpNet>) -> bool {
+    let (a, b) = (a.into(), b.into());
     a.contains(&b) || b.contains(&a)
 }
 
+/// Whether `name` is a host name (RFC 1123): labels of 1 to 63 letters, digits and inner hyphens, 253 characters in all.
+pub(super) fn is_host_name(name: &str) -> bool {
+    let is_label = |label: &str| {
+        (1..=63).contains(&label.len())
+            && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+    };
+    name.len() <= 253 && name.split('.').all(is_label)
+}
+
 /// `"a", "b"`, or `none` in words.
-pub(super) fn list<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
+pub(in crate::config) fn list<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
     let quoted: Vec<String> = names.into_iter().map(|name| format!("\"{name}\"")).collect();
     if quoted.is_empty() { "none".to_owned() } else { quoted.join(", ") }
 }
@@ -133,7 +151,11 @@ impl Report<'_> {
         refused: &[(&str, &str)],
     ) -> Option<T> {
         let word = text.value.as_str();
-        if let Some((_, value)) = choices.iter().find(|(name, _)| *name == word) {
+        // Protocols are names of others, and SG-20 has the API itself spell one in two ways.
+        let is_meant = |name: &str| {
+            if key == "protocol" { name.eq_ignore_ascii_case(word) } else { name == word }
+        };
+        if let Some((_, value)) = choices.iter().find(|(name, _)| is_meant(name)) {
             return Some(*value);
         }
         let names: Vec<&str> = choices.iter().map(|(name, _)| *name).collect();
@@ -177,19 +199,44 @@ impl Report<'_> {
 
     /// A CIDR without host bits.
     pub(super) fn cidr(&mut self, head: &Head, key: &str, cidr: &At<Ipv4Net>) -> Option<Ipv4Net> {
+        let as_any = At { value: IpNet::V4(cidr.value), at: cidr.at };
+        self.any_cidr(head, key, &as_any).map(|_| cidr.value.trunc())
+    }
+
+    /// A CIDR of either family without host bits.
+    pub(super) fn any_cidr(&mut self, head: &Head, key: &str, cidr: &At<IpNet>) -> Option<IpNet> {
         let network = cidr.value.trunc();
         if network != cidr.value {
+            let own_address = IpNet::from(cidr.value.addr());
             self.error(
                 head.code(IllegalParam, key),
                 cidr.at,
                 &head.subject,
                 format!("{key} {}", cidr.value),
                 "the address has bits set beyond the prefix length",
-                format!("write {network}, or {}/32 for the one address", cidr.value.addr()),
+                format!("write {network}, or {own_address} for the one address"),
             );
             return None;
         }
         Some(network)
+    }
+
+    /// An IPv6 CIDR of addresses that hosts can have.
+    pub(super) fn ipv6_cidr(&mut self, head: &Head, key: &str, cidr: &At<Ipv6Net>) -> Option<Ipv6Net> {
+        let as_any = At { value: IpNet::V6(cidr.value), at: cidr.at };
+        self.any_cidr(head, key, &as_any)?;
+        if HOST_RANGES_V6.iter().any(|range| range.contains(&cidr.value)) {
+            return Some(cidr.value);
+        }
+        self.error(
+            head.code(IllegalParam, key),
+            cidr.at,
+            &head.subject,
+            format!("{key} {}", cidr.value),
+            "not a range of addresses of hosts",
+            "use a CIDR inside 2000::/3 or fc00::/7",
+        );
+        None
     }
 
     /// A CIDR inside the private ranges.
@@ -228,6 +275,43 @@ impl Report<'_> {
             "choose another name",
         );
         None
+    }
+
+    /// Whether the flag is set; `default` where absent, `None` where it was reported as wrong.
+    pub(super) fn flag(&self, field: &Field<At<bool>>, default: bool) -> Option<bool> {
+        match field {
+            Field::Absent => Some(default),
+            Field::Bad => None,
+            Field::Good(flag) => Some(flag.value),
+        }
+    }
+
+    /// Text of 1 to `max` characters; the outer `None` is an error, the inner one absence.
+    pub(super) fn opaque(
+        &mut self,
+        head: &Head,
+        key: &str,
+        field: &Field<At<String>>,
+        max: usize,
+    ) -> Option<Option<String>> {
+        match field {
+            Field::Absent => Some(None),
+            Field::Bad => None,
+            Field::Good(text) if (1..=max).contains(&text.value.chars().count()) => {
+                Some(Some(text.value.clone()))
+            }
+            Field::Good(text) => {
+                self.error(
+                    head.code(IllegalParam, key),
+                    text.at,
+                    &head.subject,
+                    format!("{key} of {} characters", text.value.chars().count()),
+                    format!("1 to {max} characters"),
+                    "shorten it, or leave it out",
+                );
+                None
+            }
+        }
     }
 
     /// A label such as a region or a zone: 1 to 64 characters without spaces.

@@ -1,16 +1,19 @@
 //! Rules between a node and the resources it serves.
 
 use super::addresses::addresses_in_use;
+use super::quotas::check_quotas;
 use super::rules::overlap;
 use super::{Checks, Spot};
 use crate::config::ErrorFamily::{Conflict, Mismatch, MissingParam};
 use crate::model::{ListenerProtocol, Node, Resources, ZoneName};
 use std::collections::BTreeSet;
+use std::net::IpAddr;
 
 pub(in crate::config) fn check_together(node: &Node, resources: &Resources, checks: &mut Checks<'_>) {
     check_nat_prefix(node, resources, checks);
     check_zones(node, resources, checks);
     check_tunnel_addresses(node, resources, checks);
+    check_quotas(&node.quotas, resources, checks);
 }
 
 fn check_nat_prefix(node: &Node, resources: &Resources, checks: &mut Checks<'_>) {
@@ -40,7 +43,7 @@ fn check_nat_prefix(node: &Node, resources: &Resources, checks: &mut Checks<'_>)
         )
     };
     for (address, _, words) in addresses_in_use(resources) {
-        if prefix.contains(&address) {
+        if ipnet::IpNet::from(prefix).contains(&address) {
             clash(format!("{address}, {words}"));
         }
     }
@@ -141,7 +144,9 @@ fn check_tunnel_addresses(node: &Node, resources: &Resources, checks: &mut Check
     for zone in &node.zones {
         let spot = Spot::TunnelAddress(zone.zone.clone());
         let value = format!("tunnel_address {}", zone.tunnel_address);
-        if let Some((_, _, words)) = uses.iter().find(|(address, ..)| *address == zone.tunnel_address) {
+        if let Some((_, _, words)) =
+            uses.iter().find(|(address, ..)| *address == IpAddr::from(zone.tunnel_address))
+        {
             checks.error(
                 Conflict.of("TunnelAddress"),
                 &spot,

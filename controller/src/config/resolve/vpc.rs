@@ -2,11 +2,11 @@
 
 use super::rules::overlap;
 use super::{Declared, Places, Spot};
-use crate::config::ErrorFamily::{Conflict, DuplicatedParam, IllegalParam};
-use crate::config::decode::Report;
+use crate::config::ErrorFamily::{Conflict, DuplicatedParam, IllegalParam, OperationDenied};
+use crate::config::decode::{At, Field, Head, Report};
 use crate::config::file::{RouteEntry, VpcEntry, VswitchEntry};
 use crate::model::{RegionName, Route, TransitRouterName, Vpc, VpcName, Vswitch, VswitchName, ZoneName};
-use ipnet::Ipv4Net;
+use ipnet::{Ipv4Net, Ipv6Net};
 use std::collections::BTreeMap;
 
 pub(super) fn resolve_vpc(
@@ -24,7 +24,9 @@ pub(super) fn resolve_vpc(
     if let (Some(name), Some(cidr)) = (&name, entry.cidr.good()) {
         places.set(Spot::VpcCidr(name.clone()), report.place(cidr.at), &head.subject);
     }
-    let vswitches = resolve_vswitches(entry, cidr, report);
+    let ipv6_cidr = entry.ipv6_cidr.good().and_then(|cidr| report.ipv6_cidr(head, "ipv6_cidr", cidr));
+    let networks = Networks { cidr, ipv6_cidr, has_ipv6: !matches!(entry.ipv6_cidr, Field::Absent) };
+    let vswitches = resolve_vswitches(entry, networks, report);
     let mut routes: Vec<Route> = Vec::new();
     for route in entry.routes.items() {
         let Some(route) = resolve_route(route, cidr, &routes, declared, report) else { continue };
@@ -36,26 +38,35 @@ pub(super) fn resolve_vpc(
             places.set(spot, report.place(destination.at), &entry.head.subject);
         }
     }
-    Some(Vpc { name: name?, region: region?, cidr: cidr?, ipv6_cidr: None, vswitches, routes })
+    Some(Vpc { name: name?, region: region?, cidr: cidr?, ipv6_cidr, vswitches, routes })
+}
+
+/// CIDRs of a VPC, as far as they are right.
+#[derive(Clone, Copy)]
+struct Networks {
+    cidr: Option<Ipv4Net>,
+    ipv6_cidr: Option<Ipv6Net>,
+    /// Whether an IPv6 CIDR is written, right or wrong.
+    has_ipv6: bool,
 }
 
 fn resolve_vswitches(
     entry: &VpcEntry,
-    vpc_cidr: Option<Ipv4Net>,
+    vpc: Networks,
     report: &mut Report<'_>,
 ) -> BTreeMap<VswitchName, Vswitch> {
     let entries = entry.vswitches.items();
     report.distinct(("vSwitch", "name"), entries.iter().map(|entry| (&entry.head, &entry.name)));
     let mut vswitches: Vec<Vswitch> = Vec::new();
     for entry in entries {
-        vswitches.extend(resolve_vswitch(entry, vpc_cidr, &vswitches, report));
+        vswitches.extend(resolve_vswitch(entry, vpc, &vswitches, report));
     }
     vswitches.into_iter().map(|vswitch| (vswitch.name.clone(), vswitch)).collect()
 }
 
 fn resolve_vswitch(
     entry: &VswitchEntry,
-    vpc_cidr: Option<Ipv4Net>,
+    vpc: Networks,
     siblings: &[Vswitch],
     report: &mut Report<'_>,
 ) -> Option<Vswitch> {
@@ -64,7 +75,7 @@ fn resolve_vswitch(
     let zone = report.label(head, "zone", &entry.zone).map(ZoneName::new);
     let written = report.required(head, "cidr", &entry.cidr, "write a CIDR inside the VPC's")?;
     let cidr = report.cidr(head, "cidr", written)?;
-    if let Some(vpc_cidr) = vpc_cidr
+    if let Some(vpc_cidr) = vpc.cidr
         && !vpc_cidr.contains(&cidr)
     {
         report.error(
@@ -86,7 +97,55 @@ fn resolve_vswitch(
             "choose CIDRs without common addresses",
         );
     }
-    Some(Vswitch { name: name?, zone: zone?, cidr, ipv6_cidr: None })
+    let ipv6_cidr = match &entry.ipv6_cidr {
+        Field::Good(written) => resolve_vswitch_ipv6(head, written, vpc, siblings, report),
+        Field::Absent | Field::Bad => None,
+    };
+    Some(Vswitch { name: name?, zone: zone?, cidr, ipv6_cidr })
+}
+
+fn resolve_vswitch_ipv6(
+    head: &Head,
+    written: &At<Ipv6Net>,
+    vpc: Networks,
+    siblings: &[Vswitch],
+    report: &mut Report<'_>,
+) -> Option<Ipv6Net> {
+    let cidr = report.ipv6_cidr(head, "ipv6_cidr", written)?;
+    let value = format!("ipv6_cidr {cidr}");
+    if !vpc.has_ipv6 {
+        report.error(
+            OperationDenied.of("VpcNotSupportIpv6"),
+            written.at,
+            &head.subject,
+            value,
+            "the VPC has no IPv6 CIDR",
+            "write the VPC's `ipv6_cidr`",
+        );
+        return None;
+    }
+    if let Some(vpc_cidr) = vpc.ipv6_cidr.filter(|vpc_cidr| !vpc_cidr.contains(&cidr)) {
+        report.error(
+            head.code(IllegalParam, "ipv6_cidr"),
+            written.at,
+            &head.subject,
+            value.clone(),
+            format!("not inside the VPC's CIDR {vpc_cidr}"),
+            format!("choose a part of {vpc_cidr}"),
+        );
+    }
+    for sibling in siblings {
+        let Some(other) = sibling.ipv6_cidr.filter(|other| overlap(*other, cidr)) else { continue };
+        report.error(
+            Conflict.of("Ipv6CidrBlock"),
+            written.at,
+            &head.subject,
+            value.clone(),
+            format!("overlaps vSwitch \"{}\" ({other})", sibling.name),
+            "choose CIDRs without common addresses",
+        );
+    }
+    Some(cidr)
 }
 
 fn resolve_route(

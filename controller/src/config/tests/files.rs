@@ -151,7 +151,8 @@ fn suggests_the_setting_meant() {
         errors(&[("port: 9001}", "port: 9001, colour: red}")]),
         [
             "[IllegalParam.Colour] server group \"tcp-web\", server 172.16.1.20:9001: key `colour`: there is no such setting here; \
-          the settings are `address`, `port`, `weight`, `remote_ip`, `description`"
+          the settings are `address`, `ecs`, `eni`, `eci`, `fc`, `function`, `qualifier`, `port`, `weight`, \
+          `remote_ip`, `description`"
         ]
     );
 }
@@ -175,7 +176,7 @@ fn names_the_type_it_expected() {
         ]
     );
     assert_eq!(
-        errors(&[("health_check: {protocol: TCP}", "health_check: on")]),
+        errors(&[("health_check: {enabled: true, protocol: TCP}", "health_check: on")]),
         [
             "[IllegalParam.HealthCheckConfig] server group \"tcp-web\": health_check on: expected a mapping of `enabled`, `protocol`, `path`, \
           `method`, `codes`, `connect_port`, `interval`, `timeout`, `healthy_threshold`, `unhealthy_threshold`, \

@@ -5,7 +5,7 @@
 //! white space around a value (nginx knows no `Transfer-Encoding:<tab>chunked`): lines that frame the message are
 //! written anew where theirs is unusual.
 
-use super::field::{Field, Name, list};
+use super::field::{Field, Name, Span, list};
 use super::head::{RequestHead, ResponseHead};
 use super::{Framing, Version};
 
@@ -20,20 +20,46 @@ pub struct ToServer<'a> {
     pub keep_alive: bool,
     /// Host for a request that has none (HTTP/1.0), since HTTP/1.1 demands one.
     pub default_host: &'a [u8],
+    /// The server is a function (SG-70).
+    pub function: Option<ToFunction<'a>>,
+    /// What lines that stay become.
+    pub edits: Edits<'a>,
+}
+
+/// Where requests to a function go. The client's Host becomes X-Forwarded-Host, in place of one the client sent.
+#[derive(Clone, Copy, Debug)]
+pub struct ToFunction<'a> {
+    /// Sent as Host.
+    pub authority: &'a [u8],
+    /// Put before the path; no `/` at its end.
+    pub path_prefix: &'a [u8],
+}
+
+/// Parts of header lines that are written otherwise.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Edits<'a> {
+    /// The parts, in order and apart from each other, each within one line; an empty one is a place.
+    pub parts: &'a [Span],
+    /// What stands in their stead.
+    pub text: &'a [u8],
 }
 
 /// What a response becomes for a client.
 #[derive(Clone, Copy, Debug)]
-pub struct ToClient {
+pub struct ToClient<'a> {
     /// Version the client speaks.
     pub version: Version,
     /// Whether the connection to the client goes on after this response.
     pub keep_alive: bool,
     /// How the body is framed as received, for this request.
     pub framing: Framing,
+    /// What lines that stay become.
+    pub edits: Edits<'a>,
+    /// Lines of ours, each with its CR LF.
+    pub lines: &'a [u8],
 }
 
-impl ToClient {
+impl ToClient<'_> {
     /// Whether chunk framing must be taken off, since the client does not know it.
     pub fn unchunks(&self) -> bool {
         self.framing == Framing::Chunked && self.version == Version::Http10
@@ -44,14 +70,25 @@ impl ToClient {
 pub fn write_request(out: &mut Vec<u8>, request: &RequestHead, head: &[u8], to: &ToServer<'_>) {
     out.extend_from_slice(request.method.of(head));
     out.push(b' ');
-    let path = request.path.of(head);
+    let mut path = request.path.of(head);
+    if let Some(function) = &to.function {
+        out.extend_from_slice(function.path_prefix);
+        // `*` is the server as a whole (RFC 9110 section 9.3.7), and of that the function is all there is.
+        path = if path == b"*" { b"/" } else { path };
+    }
     if !path.starts_with(b"/") && path != b"*" {
         out.push(b'/');
     }
     out.extend_from_slice(path);
     out.extend_from_slice(b" HTTP/1.1\r\n");
     let mut host = None;
-    if let Some(authority) = request.authority {
+    if let Some(function) = &to.function {
+        host = Some(function.authority);
+        let asked = request.authority.unwrap_or(request.host).of(head);
+        if !asked.is_empty() {
+            push_line(out, b"X-Forwarded-Host: ", asked);
+        }
+    } else if let Some(authority) = request.authority {
         host = Some(authority.of(head));
     } else if request.host.is_empty() {
         host = Some(to.default_host);
@@ -63,9 +100,10 @@ pub fn write_request(out: &mut Vec<u8>, request: &RequestHead, head: &[u8], to: 
     let mut framing = FramingLines::default();
     let mut trailers = false;
     let mut forwarded = false;
-    copy_lines(out, request.fields(), head, |field| match field.name {
+    copy_lines(out, request.fields(), head, to.edits, |field| match field.name {
         Name::Connection | Name::KeepAlive | Name::ProxyConnection | Name::Upgrade => false,
-        Name::Host => request.authority.is_none(),
+        Name::Host => host.is_none(),
+        Name::Other if to.function.is_some() && is_forwarded_host(field, head) => false,
         Name::Te => {
             trailers |= list(field.value.of(head)).any(|coding| coding.eq_ignore_ascii_case(b"trailers"));
             false
@@ -103,7 +141,7 @@ pub fn write_request(out: &mut Vec<u8>, request: &RequestHead, head: &[u8], to: 
 }
 
 /// Appends to `out` the response head for a client. `head` is what `response` was parsed from.
-pub fn write_response(out: &mut Vec<u8>, response: &ResponseHead, head: &[u8], to: &ToClient) {
+pub fn write_response(out: &mut Vec<u8>, response: &ResponseHead, head: &[u8], to: &ToClient<'_>) {
     out.extend_from_slice(b"HTTP/1.1 ");
     push_number(out, u64::from(response.status));
     out.push(b' ');
@@ -112,13 +150,14 @@ pub fn write_response(out: &mut Vec<u8>, response: &ResponseHead, head: &[u8], t
     let nominated = nominates(response.fields(), head);
     let lengthless = response.is_interim() || response.status == 204;
     let mut framing = FramingLines::default();
-    copy_lines(out, response.fields(), head, |field| match field.name {
+    copy_lines(out, response.fields(), head, to.edits, |field| match field.name {
         Name::Connection | Name::KeepAlive | Name::ProxyConnection | Name::Upgrade | Name::Te => false,
         Name::ContentLength => !lengthless && framing.keeps(field, head),
         Name::TransferEncoding => to.version == Version::Http11 && !lengthless && framing.keeps(field, head),
         _ => !nominated || !is_nominated(response.fields(), field, head),
     });
     framing.push_missing(out, head);
+    out.extend_from_slice(to.lines);
     if !response.is_interim() {
         match (to.version, to.keep_alive) {
             (Version::Http11, true) => {}
@@ -159,18 +198,36 @@ impl FramingLines {
 }
 
 /// Copies the lines `keeps` approves of, neighbours in one go.
-fn copy_lines(out: &mut Vec<u8>, fields: &[Field], head: &[u8], mut keeps: impl FnMut(&Field) -> bool) {
+fn copy_lines(
+    out: &mut Vec<u8>,
+    fields: &[Field],
+    head: &[u8],
+    edits: Edits<'_>,
+    mut keeps: impl FnMut(&Field) -> bool,
+) {
     let mut run: Option<(u32, u32)> = None;
     for field in fields {
         if keeps(field) {
             run = Some((run.map_or(field.line.start, |(start, _)| start), field.line.end));
         } else if let Some((start, end)) = run.take() {
-            out.extend_from_slice(&head[start as usize..end as usize]);
+            copy_edited(out, head, Span { start, end }, edits);
         }
     }
     if let Some((start, end)) = run {
-        out.extend_from_slice(&head[start as usize..end as usize]);
+        copy_edited(out, head, Span { start, end }, edits);
     }
+}
+
+/// Copies a run of lines. Edits of lines outside it, which do not stay, are passed over.
+fn copy_edited(out: &mut Vec<u8>, head: &[u8], run: Span, edits: Edits<'_>) {
+    let mut start = run.start;
+    let within = |part: &&Span| run.start <= part.start && part.end <= run.end;
+    for part in edits.parts.iter().filter(within) {
+        out.extend_from_slice(&head[start as usize..part.start as usize]);
+        out.extend_from_slice(edits.text);
+        start = part.end;
+    }
+    out.extend_from_slice(&head[start as usize..run.end as usize]);
 }
 
 /// Whether a Connection field names other header fields.
@@ -190,6 +247,10 @@ fn is_nominated(fields: &[Field], field: &Field, head: &[u8]) -> bool {
         .iter()
         .filter(|connection| connection.name == Name::Connection)
         .any(|connection| list(connection.value.of(head)).any(|option| option.eq_ignore_ascii_case(name)))
+}
+
+fn is_forwarded_host(field: &Field, head: &[u8]) -> bool {
+    field.name_span.of(head).eq_ignore_ascii_case(b"x-forwarded-host")
 }
 
 fn push_line(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
