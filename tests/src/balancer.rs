@@ -172,7 +172,7 @@ impl<'lab> Balancer<'lab> {
 
     /// Every server of every group in use.
     pub fn servers(&self) -> Vec<ServerView> {
-        match self.ask(&Request::Get { kind: Kind::Servers }) {
+        match self.ask(&Request::Get { kind: Kind::Servers, name: None }) {
             Response::View { view: View::Servers(servers) } => servers,
             other => panic!("asked for servers, got {other:?}"),
         }
@@ -188,7 +188,7 @@ impl<'lab> Balancer<'lab> {
 
     /// Every next hop, by name.
     pub fn next_hops(&self) -> BTreeMap<String, NextHopView> {
-        match self.ask(&Request::Get { kind: Kind::NextHops }) {
+        match self.ask(&Request::Get { kind: Kind::NextHops, name: None }) {
             Response::View { view: View::NextHops(hops) } => {
                 hops.into_iter().map(|hop| (hop.name.clone(), hop)).collect()
             }

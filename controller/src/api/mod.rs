@@ -14,8 +14,10 @@ mod view;
 mod tests;
 
 pub use view::{
-    FailureView, HealthStatus, LinkCounters, ListenerStatus, ListenerView, LoadBalancerView, NextHopView,
-    PathView, RouteTarget, RouteView, ServerCounters, ServerView, StatusView, ZoneView,
+    DrainView, EventView, EvidenceView, FailureView, HashView, HealthCheckTemplateView, HealthCheckView,
+    HealthStatus, InventoryView, LinkCounters, ListenerStatus, ListenerView, LoadBalancerView, NextHopView,
+    PathView, RampView, ResourcesView, RevisionView, RouteTarget, RouteView, ServerCounters, ServerGroupView,
+    ServerView, StatusView, StickySessionView, TlsVerificationView, ZoneView,
 };
 
 use crate::config::edit::{Operation, Remark};
@@ -49,10 +51,16 @@ pub enum Request {
         /// The change.
         operation: Operation,
     },
+    /// Seal sticky cookies with a new key from now on (D-15); answered by [`Response::CookieKeyRotated`].
+    RotateCookieKey,
     /// How things of a kind stand; answered by [`Response::View`].
     Get {
         /// The kind.
         kind: Kind,
+        /// Only the thing of this name: for servers and events the name of their group, for resources and history the number of
+        /// a revision. Answered by [`Response::Denied`] if there is none.
+        #[serde(default)]
+        name: Option<String>,
     },
     /// How the program stands; answered by [`Response::Status`].
     Status,
@@ -64,12 +72,26 @@ pub enum Request {
 pub enum Kind {
     /// Load balancers with their names, addresses and listeners
     LoadBalancers,
-    /// Servers with weight, health and load
+    /// Listeners with their ports and server groups
+    Listeners,
+    /// Server groups with their settings and how many of their servers are healthy
+    ServerGroups,
+    /// Servers with weight, health and load; NAME is a group
     Servers,
-    /// Routes of the VPCs that have a load balancer
+    /// Routes of the VPCs that have a load balancer; NAME is a VPC
     Routes,
     /// Tunnel endpoints of transit routers with their counters
     NextHops,
+    /// Health checks to apply to groups
+    HealthCheckTemplates,
+    /// Instances, interfaces and functions that servers refer to by id
+    Inventory,
+    /// What happened to servers lately, newest last; NAME is a group
+    Events,
+    /// The resources in force as YAML, ready for `apply`; NAME is an older revision
+    Resources,
+    /// The last 20 revisions and what each changed; NAME is a revision
+    History,
 }
 
 /// What the controller answers.
@@ -111,6 +133,8 @@ pub enum Response {
         /// Everything that stands against it.
         denials: Vec<Remark>,
     },
+    /// Sticky cookies are sealed with a new key; those of the two keys before it are still good.
+    CookieKeyRotated,
     /// How things of a kind stand.
     View {
         /// The things.
@@ -134,12 +158,26 @@ pub enum Response {
 pub enum View {
     /// [`Kind::LoadBalancers`]
     LoadBalancers(Vec<LoadBalancerView>),
+    /// [`Kind::Listeners`]
+    Listeners(Vec<ListenerView>),
+    /// [`Kind::ServerGroups`]
+    ServerGroups(Vec<ServerGroupView>),
     /// [`Kind::Servers`]
     Servers(Vec<ServerView>),
     /// [`Kind::Routes`]
     Routes(Vec<RouteView>),
     /// [`Kind::NextHops`]
     NextHops(Vec<NextHopView>),
+    /// [`Kind::HealthCheckTemplates`]
+    HealthCheckTemplates(Vec<HealthCheckTemplateView>),
+    /// [`Kind::Inventory`]
+    Inventory(Vec<InventoryView>),
+    /// [`Kind::Events`], oldest first
+    Events(Vec<EventView>),
+    /// [`Kind::Resources`]
+    Resources(ResourcesView),
+    /// [`Kind::History`], newest first
+    History(Vec<RevisionView>),
 }
 
 impl View {
@@ -147,9 +185,16 @@ impl View {
     pub fn kind(&self) -> Kind {
         match self {
             Self::LoadBalancers(_) => Kind::LoadBalancers,
+            Self::Listeners(_) => Kind::Listeners,
+            Self::ServerGroups(_) => Kind::ServerGroups,
             Self::Servers(_) => Kind::Servers,
             Self::Routes(_) => Kind::Routes,
             Self::NextHops(_) => Kind::NextHops,
+            Self::HealthCheckTemplates(_) => Kind::HealthCheckTemplates,
+            Self::Inventory(_) => Kind::Inventory,
+            Self::Events(_) => Kind::Events,
+            Self::Resources(_) => Kind::Resources,
+            Self::History(_) => Kind::History,
         }
     }
 }

@@ -55,7 +55,10 @@ async fn answers_every_request_of_a_connection() {
     let (_directory, path, _server) = start();
     let answers = tokio::task::spawn_blocking(move || {
         let mut client = Client::connect(&path).unwrap();
-        [client.call(&Request::Status).unwrap(), client.call(&Request::Get { kind: Kind::Servers }).unwrap()]
+        [
+            client.call(&Request::Status).unwrap(),
+            client.call(&Request::Get { kind: Kind::Servers, name: None }).unwrap(),
+        ]
     });
     assert_eq!(answers.await.unwrap(), [status(), status()]);
 }
@@ -155,7 +158,7 @@ fn requests_and_responses_read_as_documented() {
     assert_eq!(serde_json::to_string(&request).unwrap(), json);
     assert_eq!(
         serde_json::from_str::<Request>(r#"{"request":"get","kind":"next-hops"}"#).unwrap(),
-        Request::Get { kind: Kind::NextHops }
+        Request::Get { kind: Kind::NextHops, name: None }
     );
     let view = Response::View {
         view: View::Routes(vec![RouteView {

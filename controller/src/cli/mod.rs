@@ -2,9 +2,13 @@
 
 mod apply;
 mod check;
+mod cookie_key;
+mod describe;
 mod diff;
 mod edit;
 mod get;
+mod health_check_template;
+mod rollback;
 mod run;
 mod server;
 mod server_group;
@@ -50,8 +54,13 @@ enum Command {
     Apply(apply::ApplyArgs),
     Diff(diff::DiffArgs),
     Get(get::GetArgs),
+    History(get::HistoryArgs),
+    Rollback(rollback::RollbackArgs),
+    Describe(describe::DescribeArgs),
     Server(server::ServerArgs),
     ServerGroup(server_group::ServerGroupArgs),
+    CookieKey(cookie_key::CookieKeyArgs),
+    HealthCheckTemplate(health_check_template::HealthCheckTemplateArgs),
     Status(status::StatusArgs),
     Unload(UnloadArgs),
 }
@@ -164,7 +173,12 @@ fn execute(command: Command) -> Result<(), CliError> {
         Command::Apply(arguments) => apply::apply(&arguments),
         Command::Diff(arguments) => diff::diff(&arguments),
         Command::Get(arguments) => get::get(&arguments),
+        Command::History(arguments) => get::history(&arguments),
+        Command::Rollback(arguments) => rollback::rollback(&arguments),
+        Command::Describe(arguments) => describe::describe(&arguments),
         Command::Server(arguments) => server::server(&arguments),
+        Command::HealthCheckTemplate(arguments) => health_check_template::health_check_template(&arguments),
+        Command::CookieKey(arguments) => cookie_key::cookie_key(&arguments),
         Command::ServerGroup(arguments) => server_group::server_group(&arguments),
         Command::Status(arguments) => status::status(&arguments),
     }

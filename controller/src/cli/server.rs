@@ -1,7 +1,10 @@
 //! `causeway server`: the servers of a group.
 
+mod drain;
+
 use super::edit::carry_out;
-use super::{CliError, Connection};
+use super::{CliError, Connection, get, print};
+use crate::api::{HealthStatus, Kind, View};
 use crate::config::edit::{NewServer, Operation, ServerSettings};
 use clap::{Args, Subcommand};
 
@@ -28,6 +31,7 @@ enum ServerCommand {
     Replace(ReplaceArgs),
     Set(SetArgs),
     Weight(WeightArgs),
+    Drain(drain::DrainArgs),
 }
 
 /// Add up to 200 servers to a group
@@ -87,10 +91,21 @@ impl NewSettings {
 
 /// Remove up to 200 servers from a group; what is in flight to them drains as the group says
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  causeway server remove web 172.16.1.21:80 172.16.1.22:80")]
+#[command(
+    after_help = "With --all, every server of the group is removed, 200 at a time: each step is all or nothing.\n\n\
+                        Examples:\n  causeway server remove web 172.16.1.21:80 172.16.1.22:80\n  \
+                        causeway server remove old-web --all"
+)]
 struct RemoveArgs {
-    #[command(flatten)]
-    servers: Servers,
+    /// The group
+    #[arg(value_name = "GROUP")]
+    group: String,
+    /// Servers
+    #[arg(value_name = "SERVER", required_unless_present = "all")]
+    servers: Vec<String>,
+    /// Remove every server of the group
+    #[arg(long, conflicts_with = "servers")]
+    all: bool,
     #[command(flatten)]
     connection: Connection,
 }
@@ -157,12 +172,11 @@ fn server_and_weight(text: &str) -> Result<(String, u32), String> {
 pub(super) fn server(arguments: &ServerArgs) -> Result<(), CliError> {
     match &arguments.command {
         ServerCommand::Add(arguments) => add(arguments),
-        ServerCommand::Remove(RemoveArgs { servers: Servers { group, servers }, connection }) => {
-            carry_out(connection, Operation::RemoveServers { group: group.clone(), servers: servers.clone() })
-        }
+        ServerCommand::Remove(arguments) => remove(arguments),
         ServerCommand::Replace(arguments) => replace(arguments),
         ServerCommand::Set(arguments) => set(arguments),
         ServerCommand::Weight(arguments) => set_weights(arguments),
+        ServerCommand::Drain(arguments) => drain::drain(arguments),
     }
 }
 
@@ -173,6 +187,33 @@ fn add(arguments: &AddArgs) -> Result<(), CliError> {
         &arguments.connection,
         Operation::AddServers { group: arguments.servers.group.clone(), servers },
     )
+}
+
+/// Servers removed in one step (SG-220).
+const REMOVED_MAX: usize = 200;
+
+fn remove(arguments: &RemoveArgs) -> Result<(), CliError> {
+    let RemoveArgs { group, servers, all, connection } = arguments;
+    if !all {
+        let servers = servers.clone();
+        return carry_out(connection, Operation::RemoveServers { group: group.clone(), servers });
+    }
+    let servers = members(connection, group)?;
+    if servers.is_empty() {
+        return print("the group has no servers\n");
+    }
+    servers.chunks(REMOVED_MAX).try_for_each(|servers| {
+        carry_out(connection, Operation::RemoveServers { group: group.clone(), servers: servers.to_vec() })
+    })
+}
+
+/// Every server of a group, by a name that fits no other.
+fn members(connection: &Connection, group: &str) -> Result<Vec<String>, CliError> {
+    let View::Servers(servers) = get::ask(connection, Kind::Servers, Some(group))? else {
+        return Err(CliError::UnexpectedAnswer);
+    };
+    let members = servers.iter().filter(|server| server.health != HealthStatus::Removing);
+    Ok(members.map(get::servers::name).collect())
 }
 
 fn replace(arguments: &ReplaceArgs) -> Result<(), CliError> {

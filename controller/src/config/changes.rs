@@ -1,6 +1,6 @@
 //! What is different between two revisions of the resources, for people.
 
-use crate::model::{Resources, Server, ServerAddress, ServerGroup};
+use crate::model::{NetworkInterface, Resources, Server, ServerAddress, ServerGroup};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -48,6 +48,12 @@ pub fn changes(old: &Resources, new: &Resources) -> Vec<Change> {
     compare("load balancer", &old.load_balancers, &new.load_balancers, &mut found, whole);
     compare("server group", &old.server_groups, &new.server_groups, &mut found, compare_groups);
     compare("listener", &old.listeners, &new.listeners, &mut found, whole);
+    let (was, is) = (&old.inventory, &new.inventory);
+    compare("instance", &was.instances, &is.instances, &mut found, whole);
+    compare("interface", &was.interfaces, &is.interfaces, &mut found, compare_interfaces);
+    compare("function", &was.functions, &is.functions, &mut found, whole);
+    let (was, is) = (&old.health_check_templates, &new.health_check_templates);
+    compare("health check template", was, is, &mut found, whole);
     found
 }
 
@@ -86,9 +92,9 @@ fn whole<T>(subject: &str, _old: &T, _new: &T, found: &mut Vec<Change>) {
 }
 
 fn compare_groups(subject: &str, old: &ServerGroup, new: &ServerGroup, found: &mut Vec<Change>) {
-    let settings = |group: &ServerGroup| ServerGroup { servers: Vec::new(), ..group.clone() };
-    if settings(old) != settings(new) {
-        found.push(change(ChangeKind::Changed, subject.to_owned(), "settings"));
+    let settings = changed_settings(old, new);
+    if !settings.is_empty() {
+        found.push(change(ChangeKind::Changed, subject.to_owned(), settings.join(", ")));
     }
     let by_address = |group: &ServerGroup| -> BTreeMap<ServerAddress, Server> {
         group.servers.iter().map(|server| (server.address, server.clone())).collect()
@@ -100,10 +106,61 @@ fn compare_groups(subject: &str, old: &ServerGroup, new: &ServerGroup, found: &m
     }
 }
 
+/// Keys of the settings that are different.
+fn changed_settings(old: &ServerGroup, new: &ServerGroup) -> Vec<&'static str> {
+    macro_rules! changed {
+        ($($key:literal: $field:ident;)*) => {
+            [$(($key, old.$field != new.$field),)*]
+        };
+    }
+    let settings = changed! {
+        "type": group_type;
+        "vpc": vpc;
+        "protocol": protocol;
+        "scheduler": scheduler;
+        "health_check": health_check;
+        "sticky_session": sticky_session;
+        "slow_start": slow_start;
+        "connection_drain": connection_drain;
+        "upstream_keepalive": upstream_keepalive;
+        "cross_zone_enabled": cross_zone;
+        "ipv6_enabled": ipv6;
+        "tls_verification": tls_verification;
+        "service_name": service_name;
+        "ip_version_affinity_mode": ip_version_affinity_mode;
+        "resource_group": resource_group;
+        "tags": tags;
+    };
+    settings.into_iter().filter(|(_, is_changed)| *is_changed).map(|(key, _)| key).collect()
+}
+
+fn compare_interfaces(
+    subject: &str,
+    old: &NetworkInterface,
+    new: &NetworkInterface,
+    found: &mut Vec<Change>,
+) {
+    let all = |interface: &NetworkInterface| -> Vec<String> {
+        interface.addresses.iter().chain(&interface.ipv6_addresses).map(ToString::to_string).collect()
+    };
+    let (before, after) = (all(old).join(", "), all(new).join(", "));
+    let detail = if before == after { String::new() } else { format!("addresses {before} -> {after}") };
+    found.push(change(ChangeKind::Changed, subject.to_owned(), detail));
+}
+
 fn compare_servers(subject: &str, old: &Server, new: &Server, found: &mut Vec<Change>) {
     let mut details = Vec::new();
     if old.weight != new.weight {
         details.push(format!("weight {} -> {}", old.weight.get(), new.weight.get()));
+    }
+    if old.id != new.id {
+        details.push(format!("{} -> {}", old.id, new.id));
+    }
+    if old.trigger != new.trigger {
+        details.push("trigger".to_owned());
+    }
+    if old.zone != new.zone {
+        details.push("zone".to_owned());
     }
     if old.remote_ip != new.remote_ip {
         details.push(format!("remote_ip {} -> {}", old.remote_ip, new.remote_ip));
@@ -145,7 +202,7 @@ mod tests {
             [
                 "~ transit router \"tr-chengdu\"",
                 "- server group \"tcp-web\", server 192.168.1.20:9001",
-                "~ server group \"web\": settings",
+                "~ server group \"web\": health_check",
                 "~ server group \"web\", server 172.16.1.20:80: weight 100 -> 50",
                 "- listener \"http\"",
                 "+ listener \"web\"",

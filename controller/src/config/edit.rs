@@ -14,7 +14,7 @@ mod yaml;
 #[cfg(test)]
 mod tests;
 
-pub use name::server_name;
+pub use name::{names_server, server_name};
 pub use remark::Remark;
 
 use super::tree;

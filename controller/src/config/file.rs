@@ -268,7 +268,7 @@ entries! {
         secondary_addresses "secondary_addresses" ["PrivateIpAddresses"]: Vec<Address>,
         ipv6_addresses "ipv6_addresses": Vec<Address6>,
     }
-    FunctionEntry, "function", ["name", "arn"] {
+    FunctionEntry, "function", ["name"] {
         name "name" ["FunctionName"]: Text,
         arn "arn" ["FunctionArn"]: Text,
         region "region" ["RegionId"]: Text,

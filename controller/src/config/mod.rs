@@ -11,8 +11,10 @@ mod code;
 mod decode;
 pub mod edit;
 mod error;
+mod evolution;
 mod file;
 mod resolve;
+mod stale;
 mod tree;
 
 #[cfg(test)]
@@ -21,6 +23,8 @@ mod tests;
 pub use changes::{Change, ChangeKind, changes};
 pub use code::{ErrorCode, ErrorFamily};
 pub use error::{ConfigErrors, Finding, Place, Warnings};
+pub use evolution::{RemovalRefused, check_changes, check_removal};
+pub use stale::{StaleAddress, stale_inventory_addresses};
 
 use crate::model::{Node, Resources};
 use ErrorFamily::{IllegalParam, MissingParam};

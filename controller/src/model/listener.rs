@@ -47,6 +47,17 @@ impl ListenerProtocol {
     }
 }
 
+impl std::fmt::Display for ListenerProtocol {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            ListenerProtocol::Http => "HTTP",
+            ListenerProtocol::Https => "HTTPS",
+            ListenerProtocol::Quic => "QUIC",
+            ListenerProtocol::Tcp => "TCP",
+        })
+    }
+}
+
 /// Timeouts of an HTTP listener (LR-11, LR-12).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ListenerTimeouts {

@@ -103,6 +103,18 @@ pub enum GroupProtocol {
     Tcp,
 }
 
+impl std::fmt::Display for GroupProtocol {
+    /// As the API spells it (SG-20).
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            GroupProtocol::Http => "HTTP",
+            GroupProtocol::Https => "HTTPS",
+            GroupProtocol::Grpc => "gRPC",
+            GroupProtocol::Tcp => "TCP",
+        })
+    }
+}
+
 /// How a server is picked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Scheduler {
@@ -170,6 +182,19 @@ pub enum ServerId {
     Ip,
     /// A function, by ARN.
     Fc(String),
+}
+
+impl std::fmt::Display for ServerId {
+    /// `ecs i-web1`; `address` where the address says all.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            ServerId::Ecs(id) => write!(f, "ecs {id}"),
+            ServerId::Eni(id) => write!(f, "eni {id}"),
+            ServerId::Eci(id) => write!(f, "eci {id}"),
+            ServerId::Ip => f.write_str("address"),
+            ServerId::Fc(arn) => write!(f, "fc {arn}"),
+        }
+    }
 }
 
 /// Address and port of a server.

@@ -126,7 +126,14 @@ impl Control {
             Request::Apply { file_name, text } => self.apply(&file_name, &text).await,
             Request::Diff { file_name, text } => self.diff(&file_name, &text),
             Request::Edit { operation } => self.edit(&operation).await,
-            Request::Get { kind } => self.view(kind),
+            Request::RotateCookieKey => match self.rotate_cookie_key().await {
+                Ok(()) => {
+                    log::info!("sticky cookies are sealed with a new key");
+                    Response::CookieKeyRotated
+                }
+                Err(error) => Response::Failed { message: format!("{error}; sticky cookies keep their key") },
+            },
+            Request::Get { kind, name } => self.view(kind, name.as_deref()),
             Request::Status => Response::Status { status: self.status() },
         }
     }
@@ -205,10 +212,6 @@ impl Control {
     }
 
     /// Seals sticky cookies with a new key from now on; those sealed with the one before still open.
-    #[expect(
-        dead_code,
-        reason = "the request of the API that asks for it comes with the commands on servers"
-    )]
     pub async fn rotate_cookie_key(&mut self) -> Result<(), StoreError> {
         self.cookie_keys.rotate()?;
         self.reconcile_or_log().await;

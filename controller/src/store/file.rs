@@ -9,6 +9,7 @@ use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::ops::ControlFlow;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 /// Revisions kept; the oldest goes when one more comes.
 const REVISIONS_KEPT: usize = 1000;
@@ -118,6 +119,17 @@ impl Store for FileStore {
                 "move it away to go on with the revision before it, or apply the resources anew after that"
                     .into(),
         })
+    }
+
+    fn kept_at(&self, revision: Revision) -> Result<SystemTime, StoreError> {
+        let path = self.path(revision);
+        match fs::metadata(&path).and_then(|metadata| metadata.modified()) {
+            Ok(time) => Ok(time),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                Err(StoreError::NoSuchRevision { revision, kept: self.history()? })
+            }
+            Err(error) => Err(StoreError::io("look at", &path)(error)),
+        }
     }
 }
 

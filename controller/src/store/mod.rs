@@ -18,6 +18,7 @@ pub use key::datapath_key;
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 /// Number of a revision, from 1 on, never used twice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
@@ -44,6 +45,9 @@ pub trait Store {
 
     /// The text of a revision.
     fn read(&self, revision: Revision) -> Result<String, StoreError>;
+
+    /// When a revision was kept, by the clock of the day.
+    fn kept_at(&self, revision: Revision) -> Result<SystemTime, StoreError>;
 }
 
 /// Why revisions cannot be read or written.

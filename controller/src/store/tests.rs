@@ -110,6 +110,19 @@ fn refuses_a_revision_under_another_number() {
 }
 
 #[test]
+fn remembers_when_a_revision_was_kept() {
+    let state = directory();
+    let before = std::time::SystemTime::now();
+    let mut store = FileStore::open(state.path()).unwrap();
+    store.append(OLD).unwrap();
+    let kept_at = store.kept_at(Revision(1)).unwrap();
+    // File systems keep coarser times than the clock.
+    let margin = std::time::Duration::from_secs(2);
+    assert!(kept_at >= before - margin && kept_at <= std::time::SystemTime::now() + margin);
+    assert!(matches!(store.kept_at(Revision(2)), Err(StoreError::NoSuchRevision { .. })));
+}
+
+#[test]
 fn ignores_files_that_are_no_revisions() {
     let state = directory();
     let mut store = FileStore::open(state.path()).unwrap();

@@ -1,8 +1,9 @@
 //! How an operator names a server: `172.16.1.20:80`, `ecs:i-web1:80`, `fc:ARN`.
 
-use crate::model::{Server, ServerId};
+use crate::model::{Server, ServerAddress, ServerId, Weight};
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
+use std::num::NonZeroU16;
 
 /// What names look like, for messages.
 pub(super) const FORMS: &str = "ADDRESS:PORT, ecs:ID:PORT, eni:ID:PORT, eci:ID:PORT or fc:ARN";
@@ -104,6 +105,22 @@ impl fmt::Display for ServerName {
     }
 }
 
+/// Whether an operator may mean by `name` the server of that id (`ecs:i-web1`, or none) and address, as they are shown.
+pub fn names_server(name: &str, id: Option<&str>, address: SocketAddr) -> bool {
+    let id = match id.and_then(|id| id.split_once(':')) {
+        Some(("ecs", id)) => ServerId::Ecs(id.to_owned()),
+        Some(("eni", id)) => ServerId::Eni(id.to_owned()),
+        Some(("eci", id)) => ServerId::Eci(id.to_owned()),
+        Some(("fc", arn)) => ServerId::Fc(arn.to_owned()),
+        _ => ServerId::Ip,
+    };
+    let (Some(name), Some(port)) = (ServerName::parse(name), NonZeroU16::new(address.port())) else {
+        return false;
+    };
+    let address = ServerAddress { ip: address.ip(), port };
+    name.fits(&Server { id, ..Server::new(address, Weight::MAX) })
+}
+
 /// A member of a group, named so that an operator could type it.
 pub fn server_name(server: &Server) -> String {
     let port = server.address.port;
@@ -187,6 +204,29 @@ mod tests {
             assert_eq!(name.to_string(), text);
         }
         assert_eq!(ServerName::parse("[fd00::1]").unwrap().to_string(), "fd00::1");
+    }
+
+    #[test]
+    fn tells_which_server_is_meant_by_what_is_shown_of_it() {
+        let address = "172.16.1.20:80".parse().unwrap();
+        let means = |name, id| names_server(name, id, address);
+        for name in ["172.16.1.20:80", "172.16.1.20"] {
+            assert!(
+                means(name, None) && means(name, Some("ecs:i-web1")) && !means(name, Some("fc:acs:fc:x")),
+                "{name}"
+            );
+        }
+        for name in ["ecs:i-web1", "ecs:i-web1:80", "ecs:i-web1@172.16.1.20:80", "ecs:i-web1@172.16.1.20"] {
+            assert!(means(name, Some("ecs:i-web1")), "{name}");
+            for other in [None, Some("ecs:i-web2"), Some("eci:i-web1"), Some("eni:i-web1")] {
+                assert!(!means(name, other), "{name} is not {other:?}");
+            }
+        }
+        for name in ["172.16.1.20:81", "172.16.1.21:80", "ecs:i-web1:81", "ecs:i-web1@172.16.1.21:80", "web"]
+        {
+            assert!(!means(name, Some("ecs:i-web1")), "{name}");
+        }
+        assert!(means("fc:acs:fc:x", Some("fc:acs:fc:x")) && !means("fc:acs:fc:y", Some("fc:acs:fc:x")));
     }
 
     #[test]

@@ -280,9 +280,8 @@ fn is_member(name: &ServerName, server: &Server, resources: &Resources) -> bool 
 }
 
 fn is_first_address(resources: &Resources, interface: &str, server: &Server) -> bool {
-    let interface = resources.inventory.interfaces.get(interface);
-    let firsts = interface.map(|found| [found.addresses.first(), found.ipv6_addresses.first()]);
-    firsts.is_none_or(|firsts| firsts.into_iter().flatten().any(|first| *first == server.address.ip))
+    let first = resources.inventory.interfaces.get(interface).and_then(|found| found.addresses.first());
+    first.is_none_or(|first| *first == server.address.ip)
 }
 
 /// SG-32.
@@ -322,7 +321,7 @@ fn entry_of(name: &ServerName, wanted: &NewServer) -> Map {
                 entry.set("address", Yaml::text(ip.to_string()));
             }
         }
-        ServerName::Function { arn } => entry.set("function", Yaml::text(arn)),
+        ServerName::Function { arn } => entry.set("fc", Yaml::text(arn)),
     }
     if let Some(port) = name.port() {
         entry.set("port", Yaml::Integer(port.into()));

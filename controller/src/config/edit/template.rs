@@ -18,7 +18,12 @@ pub(super) fn apply(
     group: &str,
     denials: &mut Remarks,
 ) {
-    let check = entry(document, resources, template, denials).map(|entry| entry.without("name"));
+    let check = entry(document, resources, template, denials).map(|entry| {
+        // Said outright: in groups of functions checks are off unless they say otherwise (SG-72).
+        let mut check: Map = [("enabled", Yaml::Bool(true))].into_iter().collect();
+        check.extend(entry.without("name"));
+        check
+    });
     let Some((_, entry)) = group::find(document, resources, group, denials) else { return };
     if let Some(check) = check {
         entry.set("health_check", Yaml::Map(check));

@@ -78,6 +78,12 @@ impl Map {
         Map(self.0.iter().filter(|(name, _)| name != key).cloned().collect())
     }
 
+    pub(super) fn extend(&mut self, other: Map) {
+        for (key, value) in other.0 {
+            self.set(&key, value);
+        }
+    }
+
     /// The document as text.
     pub(super) fn to_text(&self) -> String {
         // What reads it is YAML 1.2: addresses and MAC addresses need no quotes there.
@@ -258,7 +264,7 @@ server_groups:
   type: Ip
   vpc: vpc1
   protocol: TCP
-  health_check: {protocol: TCP}
+  health_check: {enabled: true, protocol: TCP}
   slow_start: {duration: 40}
   connection_drain: {enabled: true, timeout: 30}
   servers:

@@ -42,7 +42,7 @@ pub(super) fn misfits_of_listener(
             remedy: "name a group of type Instance or Ip with `protocol: TCP`".to_owned(),
         });
     } else if !is_function && !fitting.contains(&group.protocol) {
-        let words: Vec<&str> = fitting.iter().map(|protocol| name_of_group_protocol(*protocol)).collect();
+        let words: Vec<String> = fitting.iter().map(GroupProtocol::to_string).collect();
         let of_edition = match edition {
             Some(Edition::Basic) if listener.protocol == ListenerProtocol::Https => " of edition Basic",
             _ => "",
@@ -51,8 +51,8 @@ pub(super) fn misfits_of_listener(
             code: Mismatch.of("Protocol"),
             rule: format!(
                 "its protocol is {}; a listener of protocol {}{of_edition} takes {}",
-                name_of_group_protocol(group.protocol),
-                name_of_listener_protocol(listener.protocol),
+                group.protocol,
+                listener.protocol,
                 words.join(", "),
             ),
             remedy: format!("name a group with `protocol: {}`", words.join("` or `protocol: ")),
@@ -76,24 +76,6 @@ fn fitting_protocols(listener: ListenerProtocol, edition: Option<Edition>) -> &'
         ListenerProtocol::Https => &[Http, Https, Grpc],
         ListenerProtocol::Quic => &[Http],
         ListenerProtocol::Tcp => &[Tcp],
-    }
-}
-
-fn name_of_group_protocol(protocol: GroupProtocol) -> &'static str {
-    match protocol {
-        GroupProtocol::Http => "HTTP",
-        GroupProtocol::Https => "HTTPS",
-        GroupProtocol::Grpc => "gRPC",
-        GroupProtocol::Tcp => "TCP",
-    }
-}
-
-fn name_of_listener_protocol(protocol: ListenerProtocol) -> &'static str {
-    match protocol {
-        ListenerProtocol::Http => "HTTP",
-        ListenerProtocol::Https => "HTTPS",
-        ListenerProtocol::Quic => "QUIC",
-        ListenerProtocol::Tcp => "TCP",
     }
 }
 
@@ -180,4 +162,217 @@ fn misfits_of_basic_edition(balancer: &LoadBalancer, group: &ServerGroup) -> Vec
             remedy: format!("{way_out}, or write `edition: Standard`"),
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{
+        AddressType, ConnectionDrain, FunctionTrigger, HealthCheck, HealthCheckMethod, HttpVersion,
+        LoadBalancerName, Server, SlowStart, StatusClass, VpcName, Weight,
+    };
+    use std::time::Duration;
+
+    const LISTENERS: [ListenerProtocol; 4] =
+        [ListenerProtocol::Http, ListenerProtocol::Https, ListenerProtocol::Quic, ListenerProtocol::Tcp];
+    const GROUPS: [GroupProtocol; 4] =
+        [GroupProtocol::Http, GroupProtocol::Https, GroupProtocol::Grpc, GroupProtocol::Tcp];
+
+    fn vpc() -> VpcName {
+        VpcName::new("vpc1")
+    }
+
+    fn group(protocol: GroupProtocol) -> ServerGroup {
+        ServerGroup { protocol, ..ServerGroup::new("g", &vpc()) }
+    }
+
+    fn balancer(edition: Edition) -> LoadBalancer {
+        LoadBalancer {
+            name: LoadBalancerName::new("alb"),
+            edition,
+            address_type: AddressType::Internet,
+            address_ip_version: IpVersion::Ipv4,
+            vpc: vpc(),
+            dns_name: "alb.test".to_owned(),
+            zone_mappings: Vec::new(),
+            back_to_origin_prefix: None,
+        }
+    }
+
+    fn codes(misfits: &[Misfit]) -> Vec<String> {
+        misfits.iter().map(|misfit| misfit.code.to_string()).collect()
+    }
+
+    fn attach(protocol: ListenerProtocol, http2: bool, edition: Edition, group: &ServerGroup) -> Vec<String> {
+        let mut found = misfits_of_listener(Listening { protocol, http2 }, Some(edition), group);
+        found.extend(misfits_of_balancer(&balancer(edition), None, group));
+        codes(&found)
+    }
+
+    // Holds SG-22, SG-24
+    #[test]
+    fn every_pair_of_protocols_fits_as_the_table_says() {
+        use GroupProtocol as G;
+        use ListenerProtocol as L;
+        for edition in [Edition::Basic, Edition::Standard] {
+            for listener in LISTENERS {
+                for protocol in GROUPS {
+                    let fits = match (listener, protocol) {
+                        (L::Http, G::Http | G::Https) => true,
+                        (L::Https, G::Http | G::Grpc) => true,
+                        (L::Https, G::Https) => edition == Edition::Standard,
+                        (L::Quic, G::Http) => true,
+                        (L::Tcp, G::Tcp) => true,
+                        _ => false,
+                    };
+                    let expected: &[&str] = if fits { &[] } else { &["Mismatch.Protocol"] };
+                    for group_type in [ServerGroupType::Instance, ServerGroupType::Ip] {
+                        let group = ServerGroup { group_type, ..group(protocol) };
+                        assert_eq!(
+                            attach(listener, true, edition, &group),
+                            expected,
+                            "{listener} {protocol} {edition:?}"
+                        );
+                    }
+                }
+            }
+        }
+    }
+
+    // Holds SG-22
+    #[test]
+    fn functions_fit_every_listener_with_requests() {
+        for edition in [Edition::Basic, Edition::Standard] {
+            for listener in LISTENERS {
+                let group =
+                    ServerGroup { group_type: ServerGroupType::Fc, vpc: None, ..group(GroupProtocol::Http) };
+                let expected: &[&str] = if listener.is_l4() { &["Mismatch.ServerGroupType"] } else { &[] };
+                assert_eq!(attach(listener, true, edition, &group), expected, "{listener}");
+            }
+        }
+    }
+
+    // Holds SG-23
+    #[test]
+    fn grpc_needs_http2() {
+        let (https, standard) = (ListenerProtocol::Https, Edition::Standard);
+        assert_eq!(
+            attach(https, false, standard, &group(GroupProtocol::Grpc)),
+            ["OperationDenied.Http2RequiredByServerGroup"]
+        );
+        assert_eq!(attach(https, false, standard, &group(GroupProtocol::Https)), [""; 0]);
+    }
+
+    fn checked(protocol: HealthCheckProtocol) -> ServerGroup {
+        let check = HealthCheck {
+            protocol,
+            connect_port: None,
+            interval: Duration::from_secs(2),
+            timeout: Duration::from_secs(5),
+            healthy_threshold: 3,
+            unhealthy_threshold: 3,
+        };
+        ServerGroup { health_check: Some(check), ..group(GroupProtocol::Http) }
+    }
+
+    fn http(tls: bool) -> HealthCheckProtocol {
+        HealthCheckProtocol::Http {
+            tls,
+            method: HealthCheckMethod::Head,
+            path: "/".to_owned(),
+            host: None,
+            version: HttpVersion::Http11,
+            codes: vec![StatusClass(2)],
+        }
+    }
+
+    // Holds SG-22, SG-25, SG-26
+    #[test]
+    fn every_check_fits_every_listener_but_https_ones_of_edition_basic() {
+        let grpc = HealthCheckProtocol::Grpc {
+            tls: false,
+            method: crate::model::GrpcMethod::Post,
+            path: "/".to_owned(),
+            host: None,
+            codes: vec![0..=0],
+        };
+        for listener in [ListenerProtocol::Http, ListenerProtocol::Https, ListenerProtocol::Quic] {
+            for (check, is_https) in [
+                (http(false), false),
+                (http(true), true),
+                (HealthCheckProtocol::Tcp, false),
+                (grpc.clone(), false),
+            ] {
+                let group = checked(check);
+                assert_eq!(attach(listener, true, Edition::Standard, &group), [""; 0]);
+                let expected: &[&str] =
+                    if is_https { &["OperationDenied.HttpsHealthCheckWithBasicEdition"] } else { &[] };
+                assert_eq!(attach(listener, true, Edition::Basic, &group), expected);
+            }
+        }
+    }
+
+    // Holds SG-132, SG-152, SG-172
+    #[test]
+    fn edition_basic_names_each_feature_it_has_not() {
+        let group = ServerGroup {
+            slow_start: Some(SlowStart { duration: Duration::from_secs(30) }),
+            connection_drain: Some(ConnectionDrain { timeout: Duration::from_secs(30) }),
+            cross_zone: false,
+            ..checked(http(true))
+        };
+        assert_eq!(attach(ListenerProtocol::Http, true, Edition::Standard, &group), [""; 0]);
+        assert_eq!(
+            attach(ListenerProtocol::Http, true, Edition::Basic, &group),
+            [
+                "OperationDenied.SlowStartWithBasicEdition",
+                "OperationDenied.ConnectionDrainWithBasicEdition",
+                "OperationDenied.HttpsHealthCheckWithBasicEdition",
+                "OperationDenied.CrossZoneDisabledWithBasicEdition",
+            ]
+        );
+    }
+
+    #[test]
+    fn a_group_is_of_the_balancers_vpc() {
+        let group = ServerGroup { vpc: Some(VpcName::new("vpc2")), ..group(GroupProtocol::Http) };
+        assert_eq!(
+            codes(&misfits_of_balancer(&balancer(Edition::Standard), None, &group)),
+            ["Mismatch.VpcId"]
+        );
+    }
+
+    // Holds SG-62
+    #[test]
+    fn an_ipv6_group_is_for_dual_stack_balancers() {
+        let group = ServerGroup { ipv6: true, ..group(GroupProtocol::Http) };
+        let mut balancer = balancer(Edition::Standard);
+        assert_eq!(codes(&misfits_of_balancer(&balancer, None, &group)), ["Mismatch.AddressIpVersion"]);
+        balancer.address_ip_version = IpVersion::DualStack;
+        assert_eq!(misfits_of_balancer(&balancer, None, &group), []);
+    }
+
+    // Holds SG-70
+    #[test]
+    fn a_function_is_of_the_balancers_region() {
+        let mut server = Server::new("10.0.0.1:80".parse().unwrap(), Weight::MAX);
+        server.id = ServerId::Fc("acs:fc:chengdu:1:functions/f/LATEST".to_owned());
+        server.trigger = Some(FunctionTrigger {
+            tls: false,
+            authority: "10.0.0.1".to_owned(),
+            path_prefix: String::new(),
+        });
+        let group = ServerGroup {
+            group_type: ServerGroupType::Fc,
+            vpc: None,
+            servers: vec![server],
+            ..group(GroupProtocol::Http)
+        };
+        let in_region = |region: &str| {
+            let region = RegionName::new(region);
+            codes(&misfits_of_balancer(&balancer(Edition::Standard), Some(&region), &group))
+        };
+        assert_eq!(in_region("chengdu"), [""; 0]);
+        assert_eq!(in_region("hangzhou"), ["Mismatch.RegionId"]);
+    }
 }

@@ -25,6 +25,7 @@ mod transit_router;
 mod vpc;
 
 pub(super) use node::resolve_node;
+pub(super) use rules::list;
 pub(super) use together::check_together;
 
 use super::code::ErrorCode;
@@ -223,6 +224,10 @@ impl Places {
         Self { spots: BTreeMap::new(), start }
     }
 
+    pub(super) fn get(&self, spot: &Spot) -> Option<&(Place, String)> {
+        self.spots.get(spot)
+    }
+
     fn set(&mut self, spot: Spot, place: Place, subject: &str) {
         self.spots.insert(spot, (place, subject.to_owned()));
     }
@@ -242,7 +247,7 @@ impl<'a> Checks<'a> {
         Self { places: places.to_vec(), errors: Vec::new(), warnings: Vec::new() }
     }
 
-    fn error(
+    pub(super) fn error(
         &mut self,
         code: ErrorCode,
         spot: &Spot,

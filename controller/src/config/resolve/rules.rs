@@ -51,7 +51,7 @@ pub(super) fn is_host_name(name: &str) -> bool {
 }
 
 /// `"a", "b"`, or `none` in words.
-pub(super) fn list<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
+pub(in crate::config) fn list<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
     let quoted: Vec<String> = names.into_iter().map(|name| format!("\"{name}\"")).collect();
     if quoted.is_empty() { "none".to_owned() } else { quoted.join(", ") }
 }

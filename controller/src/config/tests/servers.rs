@@ -13,7 +13,7 @@ fn remote(server: &str) -> Vec<String> {
     }
 }
 
-// Holds SG-51, SG-56, XR-73, XR-84
+// Holds SG-50, SG-51, SG-56, XR-73, XR-84
 #[test]
 fn refuses_a_remote_server_without_remote_ip() {
     assert_eq!(

@@ -25,7 +25,7 @@ impl Control {
             }
         };
         metrics.servers = self
-            .servers(&readings)
+            .servers(None, &readings)
             .into_iter()
             .map(|server| ServerMetrics {
                 group: server.group,

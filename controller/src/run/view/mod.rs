@@ -1,13 +1,19 @@
 //! How things stand, for `causeway get` and for metrics.
 
+mod groups;
+mod history;
+mod inventory;
 mod metrics;
 mod network;
 mod servers;
 
 use super::control::{Control, seconds};
 use crate::api::{Kind, Response, StatusView, View};
+use crate::config::ErrorFamily::ResourceNotFound;
+use crate::config::edit::Remark;
 use crate::datapath::Counters;
 use crate::health::Moment;
+use crate::model::ServerGroupName;
 use crate::probe::clock;
 use crate::proxy::stats::ServerTotals;
 use std::collections::BTreeMap;
@@ -24,19 +30,64 @@ struct Readings {
 }
 
 impl Control {
-    /// The things of a kind.
-    pub fn view(&mut self, kind: Kind) -> Response {
-        let readings = match self.readings() {
-            Ok(readings) => readings,
-            Err(message) => return Response::Failed { message },
-        };
-        let view = match kind {
-            Kind::LoadBalancers => View::LoadBalancers(self.load_balancers()),
-            Kind::Servers => View::Servers(self.servers(&readings)),
-            Kind::Routes => View::Routes(self.routes()),
-            Kind::NextHops => View::NextHops(self.next_hops(&readings)),
-        };
-        Response::View { view }
+    /// The things of a kind, or the one named.
+    pub fn view(&mut self, kind: Kind, name: Option<&str>) -> Response {
+        match self.try_view(kind, name) {
+            Ok(view) => Response::View { view },
+            Err(NoView::Unknown(denial)) => Response::Denied { denials: vec![*denial] },
+            Err(NoView::Failed(message)) => Response::Failed { message },
+        }
+    }
+
+    fn try_view(&mut self, kind: Kind, name: Option<&str>) -> Result<View, NoView> {
+        Ok(match kind {
+            Kind::LoadBalancers => {
+                let items = named(self.load_balancers(), name, kind, |balancer| &balancer.name)?;
+                View::LoadBalancers(items)
+            }
+            Kind::Listeners => {
+                View::Listeners(named(self.listeners(), name, kind, |listener| &listener.name)?)
+            }
+            Kind::ServerGroups => {
+                View::ServerGroups(named(self.server_groups(), name, kind, |group| &group.name)?)
+            }
+            Kind::Servers => {
+                let group = self.known_group(name)?;
+                let readings = self.readings()?;
+                let mut servers = self.servers(group.as_ref(), &readings);
+                servers.append(&mut self.servers_not_in_use(group.as_ref()));
+                servers.sort_by(|a, b| a.group.cmp(&b.group));
+                View::Servers(servers)
+            }
+            Kind::Routes => View::Routes(named(self.routes(), name, kind, |route| &route.vpc)?),
+            Kind::NextHops => {
+                let readings = self.readings()?;
+                View::NextHops(named(self.next_hops(&readings), name, kind, |hop| &hop.name)?)
+            }
+            Kind::HealthCheckTemplates => {
+                View::HealthCheckTemplates(named(self.health_check_templates(), name, kind, |template| {
+                    &template.name
+                })?)
+            }
+            Kind::Inventory => View::Inventory(named(self.inventory(), name, kind, |item| &item.id)?),
+            Kind::Events => {
+                self.known_group(name)?;
+                View::Events(self.events(name))
+            }
+            Kind::Resources => View::Resources(self.text_of(name)?),
+            Kind::History => View::History(self.history(name)?),
+        })
+    }
+
+    /// The group named, if one is.
+    fn known_group(&self, name: Option<&str>) -> Result<Option<ServerGroupName>, NoView> {
+        let Some(name) = name else { return Ok(None) };
+        let group = ServerGroupName::new(name);
+        if self.resources.server_groups.contains_key(&group) {
+            Ok(Some(group))
+        } else {
+            Err(not_found(Kind::ServerGroups, name))
+        }
     }
 
     /// How the program stands.
@@ -62,4 +113,51 @@ impl Control {
             now,
         })
     }
+}
+
+/// Why there is nothing to show.
+enum NoView {
+    /// There is no such thing.
+    Unknown(Box<Remark>),
+    /// It cannot be read.
+    Failed(String),
+}
+
+impl From<String> for NoView {
+    fn from(message: String) -> Self {
+        Self::Failed(message)
+    }
+}
+
+/// The items called `name`, if one is given.
+fn named<T>(
+    mut items: Vec<T>,
+    name: Option<&str>,
+    kind: Kind,
+    name_of: impl Fn(&T) -> &str,
+) -> Result<Vec<T>, NoView> {
+    let Some(name) = name else { return Ok(items) };
+    items.retain(|item| name_of(item) == name);
+    if items.is_empty() { Err(not_found(kind, name)) } else { Ok(items) }
+}
+
+fn not_found(kind: Kind, name: &str) -> NoView {
+    let (noun, code) = match kind {
+        Kind::LoadBalancers => ("load balancer", "LoadBalancer"),
+        Kind::Listeners => ("listener", "Listener"),
+        Kind::ServerGroups => ("server group", "ServerGroup"),
+        Kind::Servers | Kind::Events => ("server", "Server"),
+        Kind::Routes => ("route of VPC", "Vpc"),
+        Kind::NextHops => ("next hop", "NextHop"),
+        Kind::HealthCheckTemplates => ("health check template", "HealthCheckTemplate"),
+        Kind::Inventory => ("inventory entry", "Inventory"),
+        Kind::Resources | Kind::History => ("revision", "Revision"),
+    };
+    NoView::Unknown(Box::new(Remark {
+        code: Some(ResourceNotFound.of(code)),
+        subject: format!("{noun} \"{name}\""),
+        value: String::new(),
+        rule: "it does not exist".into(),
+        remedy: "leave the name out to see what there is".into(),
+    }))
 }

@@ -5,7 +5,9 @@ use crate::api::{
     LinkCounters, ListenerStatus, ListenerView, LoadBalancerView, NextHopView, RouteTarget, RouteView,
     ZoneView,
 };
-use crate::model::{AddressType, Edition, Encapsulation, ListenerProtocol, NextHop, NodeZone, TransitRouter};
+use crate::model::{
+    AddressType, Edition, Encapsulation, Listener, ListenerProtocol, NextHop, NodeZone, TransitRouter,
+};
 use crate::run::control::Control;
 use forwarder_common::counters::HopCounters;
 
@@ -38,21 +40,31 @@ impl Control {
                 })
                 .collect(),
             listeners: self
-                .resources
-                .listeners
-                .values()
-                .filter(|listener| listener.load_balancer == balancer.name)
-                .map(|listener| ListenerView {
-                    name: listener.name.to_string(),
-                    protocol: protocol(listener.protocol).into(),
-                    port: listener.port.get(),
-                    server_group: listener.server_group.to_string(),
-                    status: ListenerStatus::Running,
-                    problem: None,
-                })
+                .listeners()
+                .into_iter()
+                .filter(|listener| listener.load_balancer == balancer.name.as_str())
                 .collect(),
         };
         self.resources.load_balancers.values().map(view).collect()
+    }
+
+    pub(super) fn listeners(&self) -> Vec<ListenerView> {
+        let view = |listener: &Listener| {
+            let timeouts = (!listener.protocol.is_l4()).then_some(listener.timeouts);
+            ListenerView {
+                name: listener.name.to_string(),
+                load_balancer: listener.load_balancer.to_string(),
+                protocol: protocol(listener.protocol).into(),
+                port: listener.port.get(),
+                server_group: listener.server_group.to_string(),
+                idle_timeout_secs: timeouts.map(|timeouts| timeouts.idle.as_secs()),
+                request_timeout_secs: timeouts.map(|timeouts| timeouts.request.as_secs()),
+                x_forwarded_for: listener.x_forwarded_for,
+                status: ListenerStatus::Running,
+                problem: None,
+            }
+        };
+        self.resources.listeners.values().map(view).collect()
     }
 
     pub(super) fn routes(&self) -> Vec<RouteView> {

@@ -1,19 +1,26 @@
 //! Servers: weight, health and load.
 
 use super::Readings;
-use crate::api::{FailureView, HealthStatus, PathView, ServerCounters, ServerView};
+use crate::api::{
+    DrainView, EventView, EvidenceView, FailureView, HealthStatus, PathView, RampView, ServerCounters,
+    ServerView,
+};
 use crate::balance::slow_start::{self, ONE};
-use crate::health::{Moment, Standing, Status};
-use crate::model::{Server, ServerGroup};
+use crate::health::{DrainCause, Evidence, Failure, Moment, Outcome, Standing, Status};
+use crate::model::{Server, ServerGroup, ServerGroupName, ServerId};
 use crate::plan;
+use crate::probe::clock;
 use crate::routing::{self, Path};
 use crate::run::control::Control;
+use std::net::SocketAddr;
+use std::time::Duration;
 
 impl Control {
-    pub(super) fn servers(&mut self, readings: &Readings) -> Vec<ServerView> {
+    /// Servers of the groups in use, or of one of them.
+    pub(super) fn servers(&mut self, only: Option<&ServerGroupName>, readings: &Readings) -> Vec<ServerView> {
         let mut views = Vec::new();
         let standings = self.latest_standings();
-        for (name, standings) in &standings {
+        for (name, standings) in standings.iter().filter(|(name, _)| only.is_none_or(|only| only == *name)) {
             let Some(group) = self.resources.server_groups.get(name) else { continue };
             for standing in standings {
                 let id = self.ids.server(name, standing.address);
@@ -24,6 +31,33 @@ impl Control {
         views
     }
 
+    /// What happened, to the servers of one group or of all.
+    pub(super) fn events(&self, group: Option<&str>) -> Vec<EventView> {
+        let now = clock::now();
+        let events =
+            self.events.iter().filter(|event| group.is_none_or(|group| event.group.as_str() == group));
+        events
+            .map(|event| EventView {
+                ago_secs: now.since(event.at).as_secs(),
+                group: event.group.to_string(),
+                server: event.server.map(SocketAddr::from),
+                what: event.what.to_string(),
+                is_warning: event.is_warning(),
+            })
+            .collect()
+    }
+
+    /// Servers of groups that no listener uses: nothing is known of them but what is configured.
+    pub(super) fn servers_not_in_use(&self, only: Option<&ServerGroupName>) -> Vec<ServerView> {
+        let groups = self.resources.server_groups.values();
+        groups
+            .filter(|group| {
+                only.is_none_or(|only| *only == group.name) && !self.health.contains_key(&group.name)
+            })
+            .flat_map(|group| group.servers.iter().map(|server| self.idle_server(group, server)))
+            .collect()
+    }
+
     fn server(
         &self,
         group: &ServerGroup,
@@ -31,32 +65,96 @@ impl Control {
         counters: ServerCounters,
         now: Moment,
     ) -> ServerView {
-        let configured: Option<&Server> =
-            group.servers.iter().find(|server| server.address == standing.address);
-        let is_l4 = group.protocol == crate::model::GroupProtocol::Tcp;
+        // One that has left may have come back as another member.
+        let configured: Option<&Server> = group
+            .servers
+            .iter()
+            .find(|server| server.address == standing.address && standing.status != Status::Removing);
+        let blank = match configured {
+            Some(server) => self.idle_server(group, server),
+            None => self.idle_server(group, &Server::new(standing.address, standing.weight)),
+        };
+        let check = group
+            .health_check
+            .as_ref()
+            .filter(|_| matches!(standing.status, Status::Initial | Status::Normal | Status::Unhealthy));
+        let next_probe = |evidence: &Evidence| {
+            let next = evidence.at + check?.interval;
+            Some(milliseconds(next.since(now)))
+        };
+        ServerView {
+            weight: standing.weight.get(),
+            effective_weight: f64::from(weight_in_force(standing, group.is_l4(), now)) / f64::from(ONE),
+            health: health(standing.status),
+            failure: standing.failure.as_ref().map(failure),
+            since_secs: now.since(standing.since).as_secs(),
+            evidence: standing.evidence.as_ref().filter(|_| check.is_some()).map(|evidence| EvidenceView {
+                failure: match &evidence.outcome {
+                    Outcome::Passed => None,
+                    Outcome::Failed(why) => Some(failure(why)),
+                },
+                ago_ms: milliseconds(now.since(evidence.at)),
+                in_a_row: evidence.in_a_row,
+            }),
+            next_probe_ms: standing.evidence.as_ref().and_then(next_probe),
+            in_slow_start: standing.ramp.is_some(),
+            slow_start: standing.ramp.map(|ramp| RampView {
+                elapsed_secs: now.since(ramp.start).as_secs(),
+                duration_secs: ramp.duration.as_secs(),
+            }),
+            is_draining: !standing.drains.is_empty(),
+            drains: standing
+                .drains
+                .iter()
+                .map(|drain| DrainView {
+                    cause: match drain.cause {
+                        DrainCause::Unhealthy => "unhealthy",
+                        DrainCause::Removed => "removed",
+                    }
+                    .into(),
+                    elapsed_secs: now.since(drain.began).as_secs(),
+                    remaining_secs: drain.deadline.since(now).as_secs(),
+                    in_flight: drain.in_flight.map(|in_flight| (in_flight.first, in_flight.latest)),
+                })
+                .collect(),
+            counters,
+            ..blank
+        }
+    }
+
+    /// A server as configured, doing nothing.
+    fn idle_server(&self, group: &ServerGroup, server: &Server) -> ServerView {
+        let ip = server.address.ip;
         ServerView {
             group: group.name.to_string(),
-            address: standing.address.into(),
-            weight: standing.weight.get(),
-            effective_weight: f64::from(weight_in_force(standing, is_l4, now)) / f64::from(ONE),
-            health: health(standing.status),
-            failure: standing.failure.as_ref().map(|failure| FailureView {
-                reason: failure.reason.to_string(),
-                actual: failure.actual.clone(),
-                expected: failure.expected.clone(),
-                detail: failure.detail.clone(),
-            }),
-            since_secs: now.since(standing.since).as_secs(),
-            in_slow_start: standing.ramp.is_some(),
-            is_draining: !standing.drains.is_empty(),
-            counters,
+            id: match &server.id {
+                ServerId::Ip => None,
+                ServerId::Ecs(id) => Some(format!("ecs:{id}")),
+                ServerId::Eni(id) => Some(format!("eni:{id}")),
+                ServerId::Eci(id) => Some(format!("eci:{id}")),
+                ServerId::Fc(arn) => Some(format!("fc:{arn}")),
+            },
+            address: server.address.into(),
+            weight: server.weight.get(),
+            effective_weight: 0.0,
+            health: HealthStatus::Unused,
+            failure: None,
+            since_secs: 0,
+            evidence: None,
+            next_probe_ms: None,
+            in_slow_start: false,
+            slow_start: None,
+            is_draining: false,
+            drains: Vec::new(),
+            counters: ServerCounters::default(),
             zone: group
                 .vpc
                 .as_ref()
-                .and_then(|vpc| self.resources.vpcs.get(vpc)?.vswitch_of(standing.address.ip))
+                .and_then(|vpc| self.resources.vpcs.get(vpc)?.vswitch_of(ip))
                 .map(|vswitch| vswitch.zone.to_string()),
-            remote_ip: configured.is_some_and(|server| server.remote_ip),
-            path: match routing::resolve(&self.resources, group.vpc.as_ref(), standing.address.ip) {
+            remote_ip: server.remote_ip,
+            description: server.description.clone(),
+            path: match routing::resolve(&self.resources, group.vpc.as_ref(), ip) {
                 Path::Local => PathView::Local,
                 Path::Via { transit_router, .. } => {
                     PathView::TransitRouter { name: transit_router.name.to_string() }
@@ -97,6 +195,19 @@ impl Control {
         }
         counters
     }
+}
+
+fn failure(failure: &Failure) -> FailureView {
+    FailureView {
+        reason: failure.reason.to_string(),
+        actual: failure.actual.clone(),
+        expected: failure.expected.clone(),
+        detail: failure.detail.clone(),
+    }
+}
+
+fn milliseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 fn health(status: Status) -> HealthStatus {

@@ -1,8 +1,23 @@
 //! What `causeway get` shows. Filled by the control loop; plain data, so that it reads the same in JSON.
 
+mod group;
+mod inventory;
+mod server;
+
+pub use group::{
+    HashView, HealthCheckTemplateView, HealthCheckView, ServerGroupView, StickySessionView,
+    TlsVerificationView,
+};
+pub use inventory::InventoryView;
+pub use server::{
+    DrainView, EventView, EvidenceView, FailureView, HealthStatus, LinkCounters, PathView, RampView,
+    ServerCounters, ServerView,
+};
+
+use crate::config::Change;
 use crate::store::Revision;
 use serde::{Deserialize, Serialize};
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::Ipv4Addr;
 
 /// A load balancer and where it is reached.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -38,17 +53,25 @@ pub struct ZoneView {
     pub served_here: bool,
 }
 
-/// A listener of a load balancer.
+/// A listener.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ListenerView {
     /// Its name.
     pub name: String,
+    /// Its load balancer.
+    pub load_balancer: String,
     /// `HTTP` or `TCP`.
     pub protocol: String,
     /// Its port.
     pub port: u16,
     /// The group of its default action.
     pub server_group: String,
+    /// Seconds after which a client connection without a request is closed; HTTP.
+    pub idle_timeout_secs: Option<u64>,
+    /// Seconds within which a request has to be complete, and answered; HTTP.
+    pub request_timeout_secs: Option<u64>,
+    /// Whether X-Forwarded-For is written.
+    pub x_forwarded_for: bool,
     /// Whether it accepts traffic.
     pub status: ListenerStatus,
     /// Why it does not, if so.
@@ -64,128 +87,6 @@ pub enum ListenerStatus {
     Running,
     /// It does not.
     Stopped,
-}
-
-/// A server of a group.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct ServerView {
-    /// Its group.
-    pub group: String,
-    /// Where it listens.
-    pub address: SocketAddr,
-    /// Configured weight.
-    pub weight: u32,
-    /// Weight in force: after slow start, health and draining.
-    pub effective_weight: f64,
-    /// Health as the API names it.
-    pub health: HealthStatus,
-    /// Why it is unhealthy.
-    pub failure: Option<FailureView>,
-    /// Seconds since `health` last changed.
-    pub since_secs: u64,
-    /// Whether its weight is growing after it became healthy.
-    pub in_slow_start: bool,
-    /// Whether what is in flight to it is being let out.
-    pub is_draining: bool,
-    /// Its work so far and now.
-    pub counters: ServerCounters,
-    /// The zone of the vSwitch that holds it (SG-175).
-    pub zone: Option<String>,
-    /// Whether it lies in another network.
-    pub remote_ip: bool,
-    /// How it is reached.
-    pub path: PathView,
-}
-
-/// Health (SG-192; a server in `Normal` is not listed there, one in `Removing` drains, SG-202).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum HealthStatus {
-    /// Healthy.
-    Normal,
-    /// Not yet proven.
-    Initial,
-    /// Failing its checks.
-    Unhealthy,
-    /// Weight 0.
-    Unused,
-    /// Checks are off.
-    Unavailable,
-    /// Removed, draining.
-    Removing,
-}
-
-impl HealthStatus {
-    /// The API's word.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Normal => "Normal",
-            Self::Initial => "Initial",
-            Self::Unhealthy => "Unhealthy",
-            Self::Unused => "Unused",
-            Self::Unavailable => "Unavailable",
-            Self::Removing => "Removing",
-        }
-    }
-}
-
-/// Why a server is unhealthy (SG-193).
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct FailureView {
-    /// `CONNECT_TIMEOUT`, `RESPONSE_MISMATCH`...
-    pub reason: String,
-    /// With `RESPONSE_MISMATCH`: what came.
-    pub actual: Option<String>,
-    /// With `RESPONSE_MISMATCH`: what would have passed.
-    pub expected: Option<String>,
-    /// For people: the operating system's error, or the like.
-    pub detail: String,
-}
-
-/// What a server has done, and does.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ServerCounters {
-    /// L7 requests in flight and open L4 flows.
-    pub active: u64,
-    /// L7 requests sent to it.
-    pub requests: u64,
-    /// L7 connections opened to it.
-    pub connections: u64,
-    /// L7 connections that could not be opened.
-    pub connect_failures: u64,
-    /// L7 requests that got no response from it.
-    pub request_failures: u64,
-    /// L4 flows given to it.
-    pub flows: u64,
-    /// L4 traffic to and from it.
-    pub l4: LinkCounters,
-}
-
-/// Traffic in both directions; bytes from the IP header on.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct LinkCounters {
-    /// Packets sent there.
-    pub packets: u64,
-    /// Their bytes.
-    pub bytes: u64,
-    /// Packets that came back.
-    pub reply_packets: u64,
-    /// Their bytes.
-    pub reply_bytes: u64,
-}
-
-/// How a server is reached.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "via", rename_all = "kebab-case")]
-pub enum PathView {
-    /// Inside the VPC.
-    Local,
-    /// Through a transit router.
-    TransitRouter {
-        /// Its name.
-        name: String,
-    },
-    /// There is no route.
-    None,
 }
 
 /// An entry of a VPC's system route table.
@@ -254,4 +155,28 @@ pub struct StatusView {
     pub snapshot_sequence: u64,
     /// Worker threads.
     pub workers: usize,
+}
+
+/// A revision of the resources.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RevisionView {
+    /// Its number.
+    pub revision: Revision,
+    /// When it was kept, seconds since 1970.
+    pub kept_at: u64,
+    /// Length of its text.
+    pub bytes: u64,
+    /// Whether it is the one in force.
+    pub in_force: bool,
+    /// What it changed in the one before it; `None` for the oldest one kept, and where one of the two no longer reads.
+    pub changes: Option<Vec<Change>>,
+}
+
+/// The text of a revision.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ResourcesView {
+    /// Its number; `None` before the first.
+    pub revision: Option<Revision>,
+    /// YAML, as `causeway apply` takes it.
+    pub text: String,
 }
