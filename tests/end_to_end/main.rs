@@ -15,6 +15,7 @@ mod l4;
 mod lifecycle;
 mod observe;
 mod shares;
+mod slow_start;
 mod stage;
 mod transfer;
 
