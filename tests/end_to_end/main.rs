@@ -9,10 +9,13 @@ mod datapath;
 mod distribution;
 mod drain;
 mod failure;
+mod groups;
 mod http_errors;
 mod l4;
 mod lifecycle;
 mod observe;
+mod shares;
+mod slow_start;
 mod stage;
 mod transfer;
 

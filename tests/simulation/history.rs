@@ -2,7 +2,7 @@
 //! nothing to act on does nothing, so that a history can be cut shorter and still be run).
 
 use crate::picks::CLIENTS;
-use crate::reference::{Address, Checks, Nanos, Reference, SECOND, Scheduler, Settings};
+use crate::reference::{Address, Checks, Nanos, Reference, SECOND, Scheduler, Settings, Zone};
 use std::fmt;
 use tests::random::Random;
 
@@ -18,8 +18,8 @@ pub enum Step {
     Configure(Vec<Change>),
     /// A probe ends: passed, or failed with a number that tells the failure from others.
     Probe { address: Address, result: Result<(), u32> },
-    /// Requests of a client arrive, and stay in flight.
-    Requests { count: u8, client: u8 },
+    /// Requests of a client arrive in one of the zones the node serves (modulo how many), and stay in flight.
+    Requests { count: u8, client: u8, entry: u8 },
     /// The n-th request in flight ends (modulo how many there are).
     Finish(u32),
     /// All requests in flight to the server end.
@@ -56,6 +56,9 @@ pub enum Change {
     Checks(Option<Checks>),
     /// Without effect unless the scheduler is Wrr: the configuration refuses it.
     SlowStart(Option<Nanos>),
+    CrossZone(bool),
+    /// Zones the node serves.
+    Serve(&'static [Zone]),
     /// With another scheduler than Wrr slow start is off.
     Scheduler(Scheduler),
     Drain(Option<Nanos>),
@@ -85,6 +88,8 @@ impl Change {
                 settings.scheduler = scheduler;
                 settings.slow_start = settings.slow_start.filter(|_| scheduler == Scheduler::Wrr);
             }
+            Change::CrossZone(crosses) => settings.cross_zone = crosses,
+            Change::Serve(zones) => settings.served = zones,
             Change::Drain(timeout) => settings.drain = timeout,
             Change::Reverse => servers.reverse(),
         }
@@ -100,6 +105,8 @@ pub struct Generator {
     passes_of_8: usize,
     /// Schedulers it switches between.
     schedulers: &'static [Scheduler],
+    /// Whether zones matter in it.
+    zones: bool,
     /// Thresholds up to this.
     threshold_max: u8,
     failures: u32,
@@ -121,13 +128,16 @@ impl Generator {
             2 | 3 => &[Wrr, Wlc, Sch],
             _ => &[Wrr],
         };
-        Generator { random, frequencies, passes_of_8: 4, schedulers, threshold_max, failures: 0 }
+        let zones = random.below(3) == 0;
+        Generator { random, frequencies, passes_of_8: 4, schedulers, zones, threshold_max, failures: 0 }
     }
 
     /// The configuration a history begins with.
     pub fn settings(&mut self) -> Settings {
         let mut settings = Settings {
             servers: Vec::new(),
+            cross_zone: self.cross_zone(),
+            served: self.served(),
             scheduler: self.scheduler(),
             checks: None,
             slow_start: None,
@@ -159,6 +169,7 @@ impl Generator {
             3 => Step::Requests {
                 count: 1 + self.random.below(4) as u8,
                 client: self.random.below(CLIENTS.into()) as u8,
+                entry: self.random.below(2) as u8,
             },
             4 => Step::Finish(self.random.bits() as u32),
             5 => Step::FinishAll(self.address(group)),
@@ -209,7 +220,7 @@ impl Generator {
 
     fn change(&mut self, group: &Reference) -> Change {
         let servers = group.members.len();
-        match self.random.below(24) {
+        match self.random.below(27) {
             0..6 if servers < 6 => self.join(),
             0..9 => Change::Leave(self.address(group)),
             9..15 => Change::Weight(self.address(group), self.weight()),
@@ -217,6 +228,8 @@ impl Generator {
             17 | 18 => Change::SlowStart(self.slow_start()),
             19 | 20 => Change::Drain(self.drain()),
             21 | 22 => Change::Scheduler(self.scheduler()),
+            23 | 24 if self.zones => Change::CrossZone(self.cross_zone()),
+            25 if self.zones => Change::Serve(self.served()),
             _ => Change::Reverse,
         }
     }
@@ -263,6 +276,18 @@ impl Generator {
         *self.random.pick(self.schedulers)
     }
 
+    fn cross_zone(&mut self) -> bool {
+        !self.zones || self.random.below(3) == 0
+    }
+
+    fn served(&mut self) -> &'static [Zone] {
+        match self.random.below(4) {
+            0 if self.zones => &['b'],
+            1 | 2 if self.zones => &['a', 'b'],
+            _ => &['a'],
+        }
+    }
+
     fn drain(&mut self) -> Option<Nanos> {
         let timeout = match self.random.below(4) {
             0 => 0,
@@ -296,7 +321,9 @@ impl fmt::Display for Step {
             Step::Probe { address, result: Err(number) } => {
                 write!(f, "probe of server {address} fails (failure {number})")
             }
-            Step::Requests { count, client } => write!(f, "{count} requests of client {client} arrive"),
+            Step::Requests { count, client, entry } => {
+                write!(f, "{count} requests of client {client} arrive in zone {entry} modulo those served")
+            }
             Step::Finish(number) => write!(f, "a request ends ({number} modulo those in flight)"),
             Step::FinishAll(address) => write!(f, "all requests to server {address} end"),
             Step::Count { apart: true } => write!(f, "what is in flight is counted for each drain"),
@@ -323,6 +350,9 @@ impl fmt::Display for Change {
             }
             Change::Checks(None) => write!(f, "checks off"),
             Change::SlowStart(duration) => write!(f, "slow start {}", seconds(duration)),
+            Change::CrossZone(true) => write!(f, "cross-zone on"),
+            Change::CrossZone(false) => write!(f, "cross-zone off"),
+            Change::Serve(zones) => write!(f, "the node serves zones {zones:?}"),
             Change::Scheduler(scheduler) => write!(f, "scheduler {scheduler:?}"),
             Change::Drain(timeout) => write!(f, "drain {}", seconds(timeout)),
             Change::Reverse => write!(f, "servers in reverse order"),
@@ -333,6 +363,8 @@ impl fmt::Display for Change {
 impl fmt::Display for Settings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let settings = [
+            Change::CrossZone(self.cross_zone),
+            Change::Serve(self.served),
             Change::Scheduler(self.scheduler),
             Change::Checks(self.checks),
             Change::SlowStart(self.slow_start),

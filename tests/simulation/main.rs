@@ -35,6 +35,7 @@ const STEPS_THAT_SHOW_ALL: u64 = 300_000;
 // Holds SG-81..SG-84, SG-87, SG-90..SG-94
 // Holds SG-130, SG-133..SG-141
 // Holds SG-151, SG-153..SG-156, SG-158, SG-159, SG-161
+// Holds SG-171, SG-173, SG-174
 // Holds SG-186, SG-187, SG-190, SG-192, SG-195
 // Holds SG-200..SG-202, SG-226
 #[test]
@@ -172,6 +173,8 @@ impl Seen {
             "drain is cancelled",
             "fail-open begins",
             "fail-open ends",
+            "fail-open begins in a zone",
+            "fail-open ends in a zone",
         ] {
             assert!(self.sights.0.get(what).is_some_and(|count| *count > 0), "no history saw: {what}");
         }

@@ -1,6 +1,6 @@
 //! How requests are shared: who may be picked at all, in what proportion, and by what rule of the scheduler.
 
-use crate::reference::{Address, Reference, Scheduler};
+use crate::reference::{Address, Reference, Scheduler, Stay, Zone};
 use crate::run::Difference;
 use crate::subject::{clock, listed};
 use controller::balance::consistent_hash::{ConsistentHash, key_of_address};
@@ -67,12 +67,13 @@ fn key(client: u8) -> u64 {
     key_of_address(Ipv4Addr::new(198, 51, 100, client).into())
 }
 
-/// Fails unless `address` may take a request, with the requirement that forbids it.
-pub fn may_be_picked(group: &Reference, address: Option<Address>) -> Result<(), Difference> {
+/// Fails unless `address` may take a request that enters `zone`, with the requirement that forbids it.
+pub fn may_be_picked(group: &Reference, zone: Zone, address: Option<Address>) -> Result<(), Difference> {
     let found = address.map_or("no server".to_owned(), |address| format!("server {address}"));
     let differs = |expected: String, rule: &str| Err(Difference::new("pick", expected, found.clone(), rule));
     let Some(address) = address else {
-        let receiving = group.members.iter().find(|stay| group.receives(stay).0);
+        let mut members = group.members.iter().filter(|stay| group.is_reached_from(zone, stay));
+        let receiving = members.find(|stay| group.receives(stay).0);
         return receiving
             .map_or(Ok(()), |stay| differs(format!("server {}", stay.address), group.receives(stay).1));
     };
@@ -80,6 +81,9 @@ pub fn may_be_picked(group: &Reference, address: Option<Address>) -> Result<(), 
         return differs("a member".into(), "SG-201, SG-226: a server that was removed takes nothing new");
     };
     match group.receives(stay) {
+        (true, _) if !group.is_reached_from(zone, stay) => {
+            differs("a server of the zone".into(), "SG-171: traffic stays in its zone")
+        }
         (true, _) => Ok(()),
         (false, why) => differs("another server".into(), why),
     }
@@ -88,6 +92,7 @@ pub fn may_be_picked(group: &Reference, address: Option<Address>) -> Result<(), 
 /// Fails unless `address` has the fewest requests for its weight (SG-83), given those in flight before this one.
 pub fn has_least(
     group: &Reference,
+    zone: Zone,
     address: Address,
     active: impl Fn(Address) -> u32,
 ) -> Result<(), Difference> {
@@ -96,7 +101,8 @@ pub fn has_least(
     let weight_of =
         |address| group.members.iter().find(|stay| stay.address == address).map(|stay| stay.weight);
     let picked = load(address, weight_of(address).unwrap_or_default());
-    for stay in group.members.iter().filter(|stay| group.receives(stay).0) {
+    let may_receive = |stay: &&Stay| group.receives(stay).0 && group.is_reached_from(zone, stay);
+    for stay in group.members.iter().filter(may_receive) {
         let other = load(stay.address, stay.weight);
         if other.0 * picked.1 < picked.0 * other.1 {
             return Err(Difference::new(

@@ -12,11 +12,33 @@ pub const SECOND: Nanos = 1_000_000_000;
 /// A server: the last byte of its address.
 pub type Address = u8;
 
-/// What is configured for the group.
+/// A zone. The balancer is in those of [`ZONES`].
+pub type Zone = char;
+/// Zones the balancer is in.
+pub const ZONES: [Zone; 2] = ['a', 'b'];
+
+/// The zone of a server's vSwitch (SG-175).
+pub fn zone_of(address: Address) -> Option<Zone> {
+    match address {
+        1..=3 => Some('a'),
+        4 | 5 => Some('b'),
+        6 => Some('c'),
+        _ => None,
+    }
+}
+
+/// Servers that carry traffic for each other: those of a zone; `None`: all, as traffic crosses zones (SG-170).
+pub type Realm = Option<Zone>;
+
+/// What is configured for the group, and the zones the node serves.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
     /// Servers and their weights, in order.
     pub servers: Vec<(Address, u32)>,
+    /// Whether traffic crosses zones.
+    pub cross_zone: bool,
+    /// The node's zones, of [`ZONES`].
+    pub served: &'static [Zone],
     /// How a server is picked (SG-80).
     pub scheduler: Scheduler,
     /// `None`: off.
@@ -93,7 +115,7 @@ pub enum Happening {
     /// Of the stay with that number.
     DrainBegan(u32, Drain),
     DrainEnded(u32, Drain, End, Option<Tally>),
-    FailOpen(bool),
+    FailOpen(Realm, bool),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -117,7 +139,7 @@ pub struct Stay {
     verdict: Verdict,
     /// Number of the latest failure, as [`crate::history::Step::Probe`] gives it.
     pub failure: Option<u32>,
-    /// Since when its verdict is good and it has weight.
+    /// Since when its verdict is good and it is in use.
     good_since: Option<Nanos>,
     pub ramp: Option<Nanos>,
     pub drains: Vec<Drain>,
@@ -146,7 +168,8 @@ pub struct Reference {
     pub members: Vec<Stay>,
     /// Those that left and drain, in the order in which they left.
     pub left: Vec<Stay>,
-    pub fail_open: bool,
+    /// Where all servers receive because none is good.
+    pub fail_open: BTreeSet<Realm>,
     /// Since last taken.
     pub happenings: Vec<Happening>,
     /// Every change of word there was, for checking that a run saw all of them. `None`: absent.
@@ -165,7 +188,7 @@ impl Reference {
             settings: nothing,
             members: Vec::new(),
             left: Vec::new(),
-            fail_open: false,
+            fail_open: BTreeSet::new(),
             happenings: Vec::new(),
             arrows: BTreeSet::new(),
             ramps: 0,
@@ -180,11 +203,34 @@ impl Reference {
         self.members.iter().chain(&self.left)
     }
 
+    /// The part of the group that a server is in; `None`: this node's traffic does not reach it (SG-171).
+    pub fn realm_of(&self, address: Address) -> Option<Realm> {
+        if self.settings.cross_zone {
+            return Some(None);
+        }
+        zone_of(address).filter(|zone| self.settings.served.contains(zone)).map(Some)
+    }
+
+    /// Whether requests that enter `zone` may go to the server, as far as zones go.
+    pub fn is_reached_from(&self, zone: Zone, stay: &Stay) -> bool {
+        self.realm_of(stay.address).is_some_and(|realm| realm.is_none_or(|own| own == zone))
+    }
+
+    /// Whether requests that enter `zone` go to servers of which none is good.
+    pub fn is_fail_open(&self, zone: Zone) -> bool {
+        self.fail_open.contains(&None) || self.fail_open.contains(&Some(zone))
+    }
+
+    /// Has weight, and traffic reaches it (SG-90, SG-171).
+    fn is_in_use(&self, stay: &Stay) -> bool {
+        !stay.has_left && stay.weight > 0 && self.realm_of(stay.address).is_some()
+    }
+
     /// The word for a server (section 12).
     pub fn word(&self, stay: &Stay) -> Word {
         match stay.verdict {
             _ if stay.has_left => Word::Removing,
-            _ if stay.weight == 0 => Word::Unused,
+            _ if !self.is_in_use(stay) => Word::Unused,
             _ if self.settings.checks.is_none() => Word::Unavailable,
             Verdict::Unknown => Word::Initial,
             Verdict::Good => Word::Normal,
@@ -197,25 +243,27 @@ impl Reference {
         match stay.verdict {
             _ if stay.has_left => (false, "SG-201, SG-226: a server that was removed takes nothing new"),
             _ if stay.weight == 0 => (false, "SG-90: weight 0 takes nothing new"),
+            _ if !self.is_in_use(stay) => (false, "SG-171: traffic stays in its zone"),
             Verdict::Good => (true, "SG-92, SG-190: a server that is healthy or not checked takes its share"),
-            _ if self.no_member_is_good() => {
-                (true, "SG-93: no server with weight is healthy, so all receive")
+            _ if self.no_member_is_good(self.realm_of(stay.address)) => {
+                (true, "SG-93, SG-173: no server with weight is healthy, so all receive")
             }
             Verdict::Unknown => (false, "SG-187: nothing until healthy, while others are"),
             Verdict::Bad => (false, "SG-92: nothing while unhealthy, while others are not"),
         }
     }
 
-    /// SG-93, SG-94: there are servers with weight, and none of them is good.
-    fn no_member_is_good(&self) -> bool {
-        let mut with_weight = self.members.iter().filter(|stay| stay.weight > 0).peekable();
+    /// SG-93, SG-94, SG-173: there are servers with weight, and none of them is good.
+    fn no_member_is_good(&self, realm: Option<Realm>) -> bool {
+        let is_there = |stay: &&Stay| self.is_in_use(stay) && self.realm_of(stay.address) == realm;
+        let mut with_weight = self.members.iter().filter(is_there).peekable();
         with_weight.peek().is_some() && with_weight.all(|stay| stay.verdict != Verdict::Good)
     }
 
-    /// SG-91, SG-190: servers with weight are probed, while checks are on.
+    /// SG-91, SG-174, SG-190: servers in use are probed, while checks are on.
     pub fn probed(&self) -> Vec<Address> {
         let checked = self.settings.checks.is_some();
-        self.members.iter().filter(|stay| checked && stay.weight > 0).map(|stay| stay.address).collect()
+        self.members.iter().filter(|stay| checked && self.is_in_use(stay)).map(|stay| stay.address).collect()
     }
 
     /// The fraction of its weight a server counts with (SG-133), as (numerator, denominator).
@@ -254,10 +302,11 @@ impl Reference {
         self.expire();
         let Some(checks) = self.settings.checks else { return };
         let others = self.normal();
-        let Some(stay) = self.members.iter_mut().find(|stay| stay.address == address) else { return };
-        if stay.weight == 0 {
+        let Some(place) = self.members.iter().position(|stay| stay.address == address) else { return };
+        if !self.is_in_use(&self.members[place]) {
             return;
         }
+        let stay = &mut self.members[place];
         stay.results.push(result.is_ok());
         stay.failure = result.err().or(stay.failure);
         let before = stay.verdict;
@@ -303,6 +352,8 @@ impl Reference {
     /// New settings, in force all at once.
     pub fn configure(&mut self, settings: Settings) {
         self.expire();
+        let in_use: Vec<u32> =
+            self.members.iter().filter(|stay| self.is_in_use(stay)).map(|stay| stay.number).collect();
         let before = std::mem::replace(&mut self.settings, settings);
         // A ramp is judged by the settings that now hold.
         self.expire();
@@ -336,7 +387,7 @@ impl Reference {
             let Some(place) = known else {
                 let mut stay = Stay::join(self.stays, address, weight, self.now);
                 self.stays += 1;
-                stay.verdict = if weight > 0 { fresh } else { Verdict::Unknown };
+                stay.verdict = if self.is_in_use(&stay) { fresh } else { Verdict::Unknown };
                 stay.word = self.word(&stay);
                 self.arrows.insert((None, Some(stay.word)));
                 self.members.push(stay);
@@ -347,17 +398,17 @@ impl Reference {
                 stay.results.clear();
                 stay.why.word = "SG-195: other settings restart the counts and leave the verdict";
             }
-            if !checked && stay.weight > 0 {
+            stay.weight = weight;
+            let (was_in_use, is_in_use) = (in_use.contains(&stay.number), self.is_in_use(&stay));
+            if !checked && is_in_use {
                 stay.verdict = Verdict::Good;
                 stay.why.word = "SG-190: with checks off every server is usable";
             }
-            if stay.weight > 0 && weight == 0 || stay.weight == 0 && weight > 0 {
+            if was_in_use != is_in_use {
                 stay.results.clear();
-                stay.verdict = if weight > 0 { fresh } else { Verdict::Unknown };
-                stay.why.word =
-                    "SG-91, section 12: weight 0 is Unused, and raised from there a server is new";
+                stay.verdict = if is_in_use { fresh } else { Verdict::Unknown };
+                stay.why.word = "SG-91, SG-174, section 12: Unused at weight 0 or out of reach, and back from there it is new";
             }
-            stay.weight = weight;
             self.members.push(stay);
         }
         let numbers: Vec<u32> = self.members.iter().map(|stay| stay.number).collect();
@@ -369,7 +420,9 @@ impl Reference {
     /// two that recover at one moment do not wait for each other (SG-140).
     fn normal(&self) -> Vec<u32> {
         let is_normal = |stay: &&Stay| {
-            stay.weight > 0 && stay.ramp.is_none() && stay.good_since.is_some_and(|since| since < self.now)
+            self.is_in_use(stay)
+                && stay.ramp.is_none()
+                && stay.good_since.is_some_and(|since| since < self.now)
         };
         self.members.iter().filter(is_normal).map(|stay| stay.number).collect()
     }
@@ -377,19 +430,21 @@ impl Reference {
     /// Slow start of members whose verdict has become good or is so no more. `normal_before` are those that carried
     /// their full share before the event; only those of them that still do let others ramp.
     fn enter_traffic(&mut self, numbers: &[u32], normal_before: &[u32]) {
-        let is_good = |stay: &Stay| stay.verdict == Verdict::Good && stay.weight > 0;
-        let others_carry = |stays: &[Stay], number: u32| {
-            let carries =
-                |stay: &Stay| stay.number != number && is_good(stay) && normal_before.contains(&stay.number);
-            stays.iter().any(carries)
-        };
         for place in 0..self.members.len() {
-            let others_carry = others_carry(&self.members, self.members[place].number);
-            let stay = &mut self.members[place];
+            let stay = &self.members[place];
             if !numbers.contains(&stay.number) {
                 continue;
             }
-            match (is_good(stay), stay.good_since) {
+            let is_good = |stay: &Stay| stay.verdict == Verdict::Good && self.is_in_use(stay);
+            let others_carry = self.members.iter().any(|other| {
+                other.number != stay.number
+                    && is_good(other)
+                    && self.realm_of(other.address) == self.realm_of(stay.address)
+                    && normal_before.contains(&other.number)
+            });
+            let is_good = is_good(stay);
+            let stay = &mut self.members[place];
+            match (is_good, stay.good_since) {
                 (true, None) => {
                     stay.good_since = Some(self.now);
                     self.ramps += u64::from(self.settings.slow_start.is_some() && others_carry);
@@ -417,14 +472,18 @@ impl Reference {
 
     /// What depends on the whole group: fail-open, and the drains of servers that fail.
     fn settle(&mut self) {
-        if self.fail_open != self.no_member_is_good() {
-            self.fail_open = !self.fail_open;
-            self.happenings.push(Happening::FailOpen(self.fail_open));
+        let realms = self.members.iter().filter_map(|stay| self.realm_of(stay.address));
+        let fail_open: BTreeSet<Realm> =
+            realms.filter(|realm| self.no_member_is_good(Some(*realm))).collect();
+        for realm in self.fail_open.symmetric_difference(&fail_open) {
+            self.happenings.push(Happening::FailOpen(*realm, fail_open.contains(realm)));
         }
+        self.fail_open = fail_open;
         for place in 0..self.members.len() {
             let stay = &self.members[place];
             let (number, receives) = (stay.number, self.receives(stay).0);
-            let is_shut_out = stay.weight > 0 && stay.verdict == Verdict::Bad && !receives;
+            let is_shut_out = self.is_in_use(stay) && stay.verdict == Verdict::Bad && !receives;
+            let is_bad_and_receives = receives && stay.verdict != Verdict::Good;
             let drain = self.new_drain(Cause::Unhealthy).filter(|_| is_shut_out && !stay.was_shut_out);
             let stay = &mut self.members[place];
             stay.was_shut_out = is_shut_out;
@@ -433,7 +492,7 @@ impl Reference {
                 stay.why.drains = "SG-153, SG-161: begins when it fails and gets no fail-open traffic";
                 self.happenings.push(Happening::DrainBegan(number, drain));
             }
-            if receives && self.fail_open {
+            if is_bad_and_receives {
                 self.end_drains(End::Cancelled, |stay, place| {
                     stay.number == number && stay.drains[place].cause == Cause::Unhealthy
                 });

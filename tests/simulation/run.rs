@@ -2,8 +2,10 @@
 
 use crate::history::{Change, Seconds, Step, Ticks};
 use crate::picks::{self, Homes, Tally, same};
-use crate::reference::{Address, Drain, End, Happening, Nanos, Reference, Scheduler, Settings, Stay, Word};
-use crate::subject::{Seen, Subject, Told};
+use crate::reference::{
+    Address, Drain, End, Happening, Nanos, Reference, Scheduler, Settings, Stay, Word, Zone,
+};
+use crate::subject::{Entry, Seen, Subject, Told};
 use controller::health::MemberId;
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
@@ -93,8 +95,9 @@ pub struct Run {
     ids: BTreeMap<MemberId, u32>,
     requests: Vec<Request>,
     counts: VecDeque<Counts>,
-    tally: Tally,
-    homes: Homes,
+    /// By zone of entry.
+    tallies: BTreeMap<Zone, Tally>,
+    homes: BTreeMap<Zone, Homes>,
     /// Time has passed without a tick: the product does not know yet.
     is_overdue: bool,
     told: Vec<Told>,
@@ -114,8 +117,8 @@ impl Run {
             ids: BTreeMap::new(),
             requests: Vec::new(),
             counts: VecDeque::new(),
-            tally: Tally::default(),
-            homes: Homes::default(),
+            tallies: BTreeMap::new(),
+            homes: BTreeMap::new(),
             is_overdue: false,
             told,
             before: Vec::new(),
@@ -150,9 +153,10 @@ impl Run {
                 self.told.extend(told);
                 self.is_overdue = false;
             }
-            Step::Requests { count, client } => {
+            Step::Requests { count, client, entry } => {
+                let served = self.settings.served;
                 for _ in 0..*count {
-                    self.request(*client)?;
+                    self.request(served[usize::from(*entry) % served.len()], *client)?;
                 }
             }
             Step::Finish(number) if !self.requests.is_empty() => {
@@ -164,7 +168,11 @@ impl Run {
             Step::Count { apart } => self.count(*apart),
             Step::Deliver => self.deliver()?,
             Step::Publish => {}
-            Step::Share => picks::share(&self.reference, &self.subject.snapshot, &self.subject.worker)?,
+            Step::Share => {
+                for Entry { snapshot, worker } in self.subject.entries.values() {
+                    picks::share(&self.reference, snapshot, worker)?;
+                }
+            }
         }
         if !self.is_overdue {
             self.compare()?;
@@ -205,45 +213,50 @@ impl Run {
 
     /// Tells the workers what there is to tell.
     fn publish(&mut self, anyway: bool) -> Result<(), Difference> {
-        if !self.subject.publish(anyway) {
-            return Ok(());
-        }
-        let scheduler = self.subject.worker.scheduler();
-        same("scheduler, as workers are told", &self.settings.scheduler, &scheduler, "SG-80")?;
-        let rule = "SG-93, SG-94: exactly while there are servers with weight and none is usable";
-        let told = self.subject.snapshot.fail_open;
-        same("fail-open, as workers are told", &self.reference.fail_open, &told, rule)?;
-        match scheduler {
-            Scheduler::Wrr => self.homes = Homes::default(),
-            Scheduler::Wlc => (self.homes, self.tally) = Default::default(),
-            Scheduler::Sch => {
-                self.tally = Tally::default();
-                self.homes.take_in(&self.subject.snapshot.servers)?;
+        for zone in self.subject.publish(anyway) {
+            let Entry { snapshot, worker } = &self.subject.entries[&zone];
+            let scheduler = worker.scheduler();
+            same("scheduler, as workers are told", &self.settings.scheduler, &scheduler, "SG-80")?;
+            let rule = "SG-93, SG-94, SG-173: exactly while there are servers with weight and none is usable";
+            let fails_open = self.reference.is_fail_open(zone);
+            same("fail-open, as workers are told", &fails_open, &snapshot.fail_open, rule)?;
+            // What one scheduler did says nothing of the next.
+            if scheduler != Scheduler::Wrr {
+                self.tallies.remove(&zone);
+            }
+            if scheduler == Scheduler::Sch {
+                self.homes.entry(zone).or_default().take_in(&snapshot.servers)?;
+            } else {
+                self.homes.remove(&zone);
             }
         }
+        let is_served = |zone: &Zone| self.settings.served.contains(zone);
+        self.tallies.retain(|zone, _| is_served(zone));
+        self.homes.retain(|zone, _| is_served(zone));
         Ok(())
     }
 
     /// A request arrives, and goes where a worker sends it.
-    fn request(&mut self, client: u8) -> Result<(), Difference> {
+    fn request(&mut self, zone: Zone, client: u8) -> Result<(), Difference> {
         let requests = &self.requests;
         let active = |address| requests.iter().filter(|request| request.address == address).count() as u32;
-        let address = self.subject.pick(client, active);
-        picks::may_be_picked(&self.reference, address)?;
+        let address = self.subject.pick(zone, client, active);
+        picks::may_be_picked(&self.reference, zone, address)?;
         let Some(address) = address else {
             self.sights.see("request without a server");
             return Ok(());
         };
         match self.settings.scheduler {
             Scheduler::Wrr => {
-                self.tally.picked(&self.reference, &self.subject.snapshot.servers, address)?;
+                let servers = &self.subject.entries[&zone].snapshot.servers;
+                self.tallies.entry(zone).or_default().picked(&self.reference, servers, address)?;
             }
-            Scheduler::Wlc => picks::has_least(&self.reference, address, active)?,
-            Scheduler::Sch => self.homes.picked(client, address)?,
+            Scheduler::Wlc => picks::has_least(&self.reference, zone, address, active)?,
+            Scheduler::Sch => self.homes.entry(zone).or_default().picked(client, address)?,
         }
         let stay = self.reference.members.iter().find(|stay| stay.address == address);
         let stay = stay.expect("only members may be picked");
-        self.sights.see(match (self.reference.fail_open, stay.ramp, self.settings.scheduler) {
+        self.sights.see(match (self.reference.is_fail_open(zone), stay.ramp, self.settings.scheduler) {
             (true, ..) => "request by fail-open",
             (false, Some(_), _) => "request to a ramping server",
             (false, None, Scheduler::Wrr) => "request by Wrr",
@@ -329,7 +342,7 @@ impl Run {
             }
         }
         let rule = "SG-93, SG-94: exactly while there are servers with weight and none is usable";
-        same("fail-open", &self.reference.fail_open, &self.subject.is_fail_open(), rule)?;
+        same("fail-open", &!self.reference.fail_open.is_empty(), &self.subject.is_fail_open(), rule)?;
         let rule = "SG-91: not weight 0; SG-190: not while checks are off";
         let probed: Vec<Address> = self.subject.probed().collect();
         same("servers to probe", &self.reference.probed(), &probed, rule)?;
@@ -364,8 +377,10 @@ impl Run {
     fn take_in(&mut self, happening: Happening) -> Result<(), Difference> {
         let Happening::DrainEnded(number, drain, how, _) = happening else {
             self.sights.see(match happening {
-                Happening::FailOpen(true) => "fail-open begins",
-                Happening::FailOpen(false) => "fail-open ends",
+                Happening::FailOpen(None, true) => "fail-open begins",
+                Happening::FailOpen(None, false) => "fail-open ends",
+                Happening::FailOpen(Some(_), true) => "fail-open begins in a zone",
+                Happening::FailOpen(Some(_), false) => "fail-open ends in a zone",
                 _ => "drain begins",
             });
             return Ok(());

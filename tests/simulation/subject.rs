@@ -4,19 +4,20 @@
 use crate::history::Ticks;
 use crate::picks::Worker;
 use crate::reference::{
-    Address, Cause, Checks, Drain, End, Happening, Nanos, SECOND, Scheduler, Settings, Tally, Word,
+    Address, Cause, Checks, Drain, End, Happening, Nanos, Realm, SECOND, Scheduler, Settings, Tally, Word,
+    ZONES, Zone, zone_of,
 };
 use controller::health::{
     self, DrainCause, DrainEnd, Failure, FailureReason, GroupHealth, GroupNotice, MemberId, Moment, Notice,
     Outcome, Standing, Status,
 };
 use controller::model::{
-    self, ConnectionDrain, HashFactor, HealthCheck, HealthCheckProtocol, ListenerProtocol, Server,
-    ServerAddress, ServerGroup, ServerGroupName, SlowStart, Weight,
+    self, ConnectionDrain, HashFactor, HealthCheck, HealthCheckProtocol, ListenerProtocol, NodeZone, Server,
+    ServerAddress, ServerGroupName, SlowStart, Weight, ZoneMapping, ZoneName,
 };
 use controller::plan::{self, Ids};
-use controller::snapshot::{GroupSnapshot, ServerSnapshot};
-use std::collections::BTreeSet;
+use controller::snapshot::{GroupSnapshot, ListenerSnapshot, ServerSnapshot};
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 use tests::scenario::Scenario;
@@ -34,7 +35,14 @@ pub struct Subject {
     ids: Ids,
     health: GroupHealth,
     now: Nanos,
-    /// What L7 workers were told last.
+    served: &'static [Zone],
+    /// Where traffic enters, by zone.
+    pub entries: BTreeMap<Zone, Entry>,
+}
+
+/// What L7 workers know of the group in a zone.
+pub struct Entry {
+    /// What they were told last.
     pub snapshot: GroupSnapshot,
     pub worker: Worker,
 }
@@ -62,7 +70,7 @@ pub struct Seen {
 pub enum Told {
     DrainBegan(MemberId, Drain),
     DrainEnded(MemberId, Drain, End, Option<Tally>),
-    FailOpen(bool),
+    FailOpen(Realm, bool),
     /// Anything else: the control loop only asks whether there is anything.
     Other,
 }
@@ -73,7 +81,7 @@ impl Told {
         Some(match self {
             Told::DrainBegan(id, drain) => Happening::DrainBegan(number(id), drain),
             Told::DrainEnded(id, drain, how, tally) => Happening::DrainEnded(number(id), drain, how, tally),
-            Told::FailOpen(begins) => Happening::FailOpen(begins),
+            Told::FailOpen(realm, begins) => Happening::FailOpen(realm, begins),
             Told::Other => return None,
         })
     }
@@ -83,24 +91,26 @@ impl Subject {
     pub fn new(settings: &Settings) -> (Subject, Vec<Told>) {
         let mut scenario = Scenario::new(1);
         scenario.group(GROUP, &[]).listener(ListenerProtocol::Http, 80, GROUP);
-        let name = ServerGroupName::new(GROUP);
-        let group = scenario.resources.server_groups.get_mut(&name).expect("just added");
-        configure(group, settings);
-        let (health, notices) = GroupHealth::new(group, &BTreeSet::new(), moment(0));
-        let snapshot = GroupSnapshot::new(GROUP, Vec::new());
-        let worker = Worker::new(&snapshot, None);
-        let mut subject = Subject { scenario, ids: Ids::default(), health, now: 0, snapshot, worker };
-        subject.publish(false);
-        (subject, told(notices))
+        let balancer = scenario.resources.load_balancers.values_mut().next().expect("a scenario has one");
+        let pattern = balancer.zone_mappings[0].clone();
+        balancer.zone_mappings = ZONES
+            .into_iter()
+            .map(|zone| ZoneMapping { zone: zone_name(zone), vip: vip(zone), ..pattern.clone() })
+            .collect();
+        let zones = configure(&mut scenario, settings);
+        let group = &scenario.resources.server_groups[&ServerGroupName::new(GROUP)];
+        let (health, notices) = GroupHealth::new(group, &zones, moment(0));
+        let (ids, entries, served) = (Ids::default(), BTreeMap::new(), settings.served);
+        (Subject { scenario, ids, health, now: 0, served, entries }, told(notices))
     }
 
     /// A new configuration at `now`.
     pub fn configure(&mut self, settings: &Settings, now: Nanos) -> Vec<Told> {
         self.now = now;
-        let name = ServerGroupName::new(GROUP);
-        let group = self.scenario.resources.server_groups.get_mut(&name).expect("added at the start");
-        configure(group, settings);
-        told(self.health.update(group, &BTreeSet::new(), moment(now)))
+        self.served = settings.served;
+        let zones = configure(&mut self.scenario, settings);
+        let group = &self.scenario.resources.server_groups[&ServerGroupName::new(GROUP)];
+        told(self.health.update(group, &zones, moment(now)))
     }
 
     /// The end of a probe.
@@ -194,25 +204,38 @@ impl Subject {
         self.health.probed_servers().map(|server| last_byte(server.ip))
     }
 
-    /// Tells the workers what there is to tell; `anyway`: also if nothing of this group has changed. Whether it did.
-    pub fn publish(&mut self, anyway: bool) -> bool {
+    /// Tells the workers what there is to tell; `anyway`: also if nothing of this group has changed. Returns the zones
+    /// whose workers got something.
+    pub fn publish(&mut self, anyway: bool) -> Vec<Zone> {
         let name = ServerGroupName::new(GROUP);
         self.scenario.standings.insert(name, self.health.standings().collect());
         let Scenario { node, resources, standings, .. } = &self.scenario;
         let snapshot = plan::snapshot(node, resources, standings, &BTreeSet::new(), &mut self.ids);
-        let group = snapshot.groups.into_iter().next().expect("the listener's group");
-        let is_due = anyway || group != self.snapshot;
-        if is_due {
-            self.worker = Worker::new(&group, Some(&self.worker));
-            self.snapshot = group;
+        let mut before = std::mem::take(&mut self.entries);
+        let mut published = Vec::new();
+        for zone in ZONES.into_iter().filter(|zone| self.served.contains(zone)) {
+            let is_here = |listener: &&ListenerSnapshot| listener.addresses[0].ip() == vip(zone);
+            let listener = snapshot.listeners.iter().find(is_here).expect("the balancer is in every zone");
+            let group = snapshot.groups[listener.group as usize].clone();
+            let entry = match before.remove(&zone) {
+                Some(entry) if !anyway && entry.snapshot == group => entry,
+                previous => {
+                    published.push(zone);
+                    let worker = Worker::new(&group, previous.as_ref().map(|entry| &entry.worker));
+                    Entry { snapshot: group, worker }
+                }
+            };
+            self.entries.insert(zone, entry);
         }
-        is_due
+        published
     }
 
-    /// The server a worker sends the next request of `client` to; `active` tells how many each server has.
-    pub fn pick(&mut self, client: u8, active: impl Fn(Address) -> u32) -> Option<Address> {
-        let servers = &self.snapshot.servers;
-        let place = self.worker.pick(clock(self.now), client, |place| active(listed(&servers[place])))?;
+    /// The server a worker sends the next request of `client` to that enters `zone`, one that the node serves; `active`
+    /// tells how many each server has.
+    pub fn pick(&mut self, zone: Zone, client: u8, active: impl Fn(Address) -> u32) -> Option<Address> {
+        let Entry { snapshot, worker } = self.entries.get_mut(&zone).expect("only zones that are served");
+        let servers = &snapshot.servers;
+        let place = worker.pick(clock(self.now), client, |place| active(listed(&servers[place])))?;
         Some(listed(&servers[place]))
     }
 
@@ -249,7 +272,15 @@ pub fn clock(now: Nanos) -> u64 {
     moment(now).as_nanos()
 }
 
-fn configure(group: &mut ServerGroup, settings: &Settings) {
+/// Puts `settings` into the resources and the node; returns the zones the node serves.
+fn configure(scenario: &mut Scenario, settings: &Settings) -> BTreeSet<ZoneName> {
+    let node_zone = scenario.node.zones[0].clone();
+    let node_zones =
+        settings.served.iter().map(|zone| NodeZone { zone: zone_name(*zone), ..node_zone.clone() });
+    scenario.node.zones = node_zones.collect();
+    let name = ServerGroupName::new(GROUP);
+    let group = scenario.resources.server_groups.get_mut(&name).expect("added at the start");
+    group.cross_zone = settings.cross_zone;
     group.health_check = settings.checks.map(|Checks { healthy, unhealthy, interval }| HealthCheck {
         protocol: HealthCheckProtocol::Tcp,
         connect_port: None,
@@ -267,15 +298,29 @@ fn configure(group: &mut ServerGroup, settings: &Settings) {
         settings.slow_start.map(|duration| SlowStart { duration: Duration::from_nanos(duration) });
     group.connection_drain =
         settings.drain.map(|timeout| ConnectionDrain { timeout: Duration::from_nanos(timeout) });
-    let server = |(address, weight): &(Address, u32)| {
-        Server::new(server_address(*address), Weight::new(*weight).expect("weights are up to 100"))
+    let server = |(address, weight): &(Address, u32)| Server {
+        zone: zone_of(*address).map(zone_name),
+        ..Server::new(server_address(*address), Weight::new(*weight).expect("weights are up to 100"))
     };
     group.servers = settings.servers.iter().map(server).collect();
+    settings.served.iter().copied().map(zone_name).collect()
+}
+
+fn zone_name(zone: Zone) -> ZoneName {
+    ZoneName::new(zone)
+}
+
+/// Where clients reach the balancer in `zone`.
+fn vip(zone: Zone) -> Ipv4Addr {
+    Ipv4Addr::new(203, 0, 113, zone as u8)
 }
 
 fn told(notices: Vec<GroupNotice>) -> Vec<Told> {
     let told = |notice| match notice {
-        GroupNotice::FailOpen { begins, .. } => Told::FailOpen(begins),
+        GroupNotice::FailOpen { zone, begins } => {
+            let realm = zone.map(|zone| zone.as_str().chars().next().expect("names are not empty"));
+            Told::FailOpen(realm, begins)
+        }
         GroupNotice::Server { id, notice: Notice::DrainBegan(began), .. } => {
             Told::DrainBegan(id, drain(&began))
         }

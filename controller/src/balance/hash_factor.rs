@@ -50,7 +50,7 @@ pub fn url_parameter<'p>(path: &'p [u8], name: &[u8]) -> Option<&'p [u8]> {
 mod tests {
     use super::*;
 
-    // Holds SG-88, LR-44
+    // Holds SG-88
     #[test]
     fn the_client_is_the_rightmost_address_no_proxy_of_ours_has() {
         for (forwarded, expected) in [
@@ -77,7 +77,7 @@ mod tests {
         }
     }
 
-    // Holds LR-44
+    // Holds SG-88
     #[test]
     fn without_trusted_proxies_the_rightmost_address_is_the_client() {
         let entries = [&b"198.51.100.1"[..], b"203.0.113.9"];

@@ -48,7 +48,7 @@ pub(super) mod tests {
     use super::*;
     use crate::model::{HealthCheck, HealthCheckProtocol, ServerAddress};
     use crate::probe::TargetId;
-    use std::net::Ipv4Addr;
+    use std::net::{Ipv4Addr, Ipv6Addr};
     use std::time::Duration;
     use tokio::net::TcpListener;
 
@@ -68,6 +68,13 @@ pub(super) mod tests {
                 unhealthy_threshold: 3,
             },
         }
+    }
+
+    /// The same over IPv6.
+    pub(in crate::probe) fn over_ipv6(mut target: Target) -> Target {
+        target.server.ip = Ipv6Addr::LOCALHOST.into();
+        target.source = Ipv6Addr::LOCALHOST.into();
+        target
     }
 
     fn tcp(port: u16, timeout: Duration) -> Target {
@@ -100,6 +107,16 @@ pub(super) mod tests {
         let (outcome, accepted) = tokio::join!(probe(&target), listener.accept());
         assert_eq!(outcome, Outcome::Passed);
         assert_eq!(accepted.unwrap().1.ip(), SOURCE);
+    }
+
+    // Holds SG-181, SG-191
+    #[tokio::test]
+    async fn an_ipv6_server_is_probed_from_an_ipv6_source() {
+        let listener = TcpListener::bind("[::1]:0").await.unwrap();
+        let target = over_ipv6(tcp(listener.local_addr().unwrap().port(), LONG));
+        let (outcome, accepted) = tokio::join!(probe(&target), listener.accept());
+        assert_eq!(outcome, Outcome::Passed);
+        assert_eq!(accepted.unwrap().1.ip(), target.source);
     }
 
     // Holds SG-180

@@ -54,6 +54,14 @@ impl Timetable {
         }
     }
 
+    /// When `id` is due; `None` while it is being probed, and for unknown targets.
+    pub fn due(&self, id: TargetId) -> Option<Moment> {
+        match self.targets.get(&id)?.state {
+            State::Waiting { due } => Some(due),
+            State::Running { .. } => None,
+        }
+    }
+
     /// When the next probe is due, if any target waits.
     pub fn next_due(&self) -> Option<Moment> {
         self.due.first().map(|(due, _)| *due)
@@ -145,9 +153,10 @@ mod tests {
         let mut timetable = Timetable::default();
         timetable.set_targets(vec![target(1)], ms(0), || 0);
         let (run, _) = start_all(&mut timetable, ms(0))[0];
-        assert_eq!(timetable.next_due(), None);
+        assert_eq!((timetable.next_due(), timetable.due(TargetId(1))), (None, None));
         assert!(timetable.end(TargetId(1), run, ms(10)));
-        assert_eq!(timetable.next_due(), Some(ms(2000)));
+        assert_eq!((timetable.next_due(), timetable.due(TargetId(1))), (Some(ms(2000)), Some(ms(2000))));
+        assert_eq!(timetable.due(TargetId(9)), None);
         assert_eq!(start_all(&mut timetable, ms(1999)), []);
         let (run, _) = start_all(&mut timetable, ms(2000))[0];
         assert!(timetable.end(TargetId(1), run, ms(7000)));

@@ -6,7 +6,7 @@ use super::drain::Attempt;
 use super::exchange::{Buffers, Complete, Exchange, Failure, Progress, write_all};
 use super::http1::field::Name;
 use super::http1::head::{RequestHead, ResponseHead};
-use super::http1::rewrite::{ToFunction, ToServer, write_request};
+use super::http1::rewrite::{Edits, ToFunction, ToServer, write_request};
 use super::http1::{Framing, HEAD_BYTES_MAX, Refusal, Version};
 use super::reactor::{TcpStream, Timer};
 use super::stats::{ListenerColumn, ServerColumn, count_response};
@@ -90,14 +90,14 @@ struct ActiveRequest<'a>(&'a ServerColumn);
 
 impl<'a> ActiveRequest<'a> {
     fn new(counters: &'a ServerColumn) -> ActiveRequest<'a> {
-        counters.active.add(1);
+        counters.begin();
         ActiveRequest(counters)
     }
 }
 
 impl Drop for ActiveRequest<'_> {
     fn drop(&mut self) {
-        self.0.active.subtract_one();
+        self.0.end();
     }
 }
 
@@ -293,8 +293,14 @@ impl Connection {
         let method = request.method.of(head_bytes);
         let mut avoid = None;
         let mut failure = Failure::NoServer;
-        for attempt in 0..2 {
-            let Some(index) = target.pick(self.timer.now(), avoid) else { return Err(failure) };
+        let mut last_attempt = 1;
+        let claim = target.claim(request, head_bytes, self.peer.ip());
+        for attempt in 0..=2 {
+            if attempt > last_attempt {
+                break;
+            }
+            let Some(pick) = target.pick(self.timer.now(), &claim, avoid) else { return Err(failure) };
+            let index = pick.index;
             if avoid == Some(index) && is_of_server(failure) {
                 // Asking the only server again at once changes nothing.
                 return Err(failure);
@@ -302,6 +308,7 @@ impl Connection {
             let server = &target.servers[index];
             record.upstream = Some(server.address);
             record.retries = attempt;
+            record.reason = pick.reason;
             record.upstream_start = self.timer.now();
             let _under_way = self.attempt.begin(server.id, record.head_read);
             let _active = ActiveRequest::new(&server.counters);
@@ -323,22 +330,12 @@ impl Connection {
             };
             record.local = local;
             server.counters.requests.add(1);
-            out.clear();
-            let to = ToServer {
-                client: &self.peer_text,
-                x_forwarded_for: target.x_forwarded_for,
-                keep_alive: target.keep_alive,
-                default_host: &server.host,
-                function: target.function.as_ref().map(|function| ToFunction {
-                    authority: function.authority.as_bytes(),
-                    path_prefix: function.path_prefix.as_bytes(),
-                }),
-            };
-            write_request(out, request, head_bytes, &to);
+            self.write_head(out, request, head_bytes, target, server);
             let exchange = Exchange {
                 connection: self,
                 target,
                 server,
+                first_secs: pick.first_secs,
                 stream: &stream,
                 request,
                 body,
@@ -360,7 +357,13 @@ impl Connection {
                 }
                 Err(Failure::Died) if reused && may_repeat(method, request, progress) => {
                     failure = Failure::Died;
-                    avoid = Some(index);
+                    if pick.is_home {
+                        // The connection was old, which says little about the server: a new one may do, and only if
+                        // there is none to be had is another server better.
+                        last_attempt = 2;
+                    } else {
+                        avoid = Some(index);
+                    }
                     progress.sent.set(false);
                     progress.uploaded.set(false);
                 }
@@ -369,6 +372,32 @@ impl Connection {
             }
         }
         Err(failure)
+    }
+
+    /// The request's head as `server` sees it.
+    fn write_head(
+        &self,
+        out: &mut Vec<u8>,
+        request: &RequestHead,
+        head: &[u8],
+        target: &Target,
+        server: &Server,
+    ) {
+        out.clear();
+        let hidden =
+            target.persistence.as_ref().map(|sticky| sticky.hidden(request, head)).unwrap_or_default();
+        let to = ToServer {
+            client: &self.peer_text,
+            x_forwarded_for: target.x_forwarded_for,
+            keep_alive: target.keep_alive,
+            default_host: &server.host,
+            function: target.function.as_ref().map(|function| ToFunction {
+                authority: function.authority.as_bytes(),
+                path_prefix: function.path_prefix.as_bytes(),
+            }),
+            edits: Edits { parts: &hidden, text: b"" },
+        };
+        write_request(out, request, head, &to);
     }
 
     fn drained(&self, server: &Server) -> Failure {

@@ -3,7 +3,7 @@
 use super::connection::Connection;
 use super::http1::body::BodyDecoder;
 use super::http1::head::{RequestHead, ResponseHead};
-use super::http1::rewrite::{ToClient, write_response};
+use super::http1::rewrite::{Edits, ToClient, write_response};
 use super::http1::{Framing, HEAD_LIMIT, Refusal, Version};
 use super::reactor;
 use super::target::{Server, Target};
@@ -18,8 +18,8 @@ use std::task::{Poll, ready};
 /// Bytes read from a server, or of a request body from a client, at a time.
 pub const BODY_BYTES: usize = 64 * 1024;
 /// Room before a response, so that the head for the client, at most this much longer, can be put right before the body
-/// bytes that came with the server's head, and both leave in one write.
-const HEADROOM: usize = 64;
+/// bytes that came with the server's head, and both leave in one write. A sticky session's cookie takes 115 of them.
+const HEADROOM: usize = 256;
 /// Reads in a row without waiting, after which other connections have their turn: where both sides keep up, a transfer
 /// never waits by itself.
 const READS_AT_ONCE: u32 = 16;
@@ -133,6 +133,8 @@ pub struct Exchange<'a> {
     pub connection: &'a Connection,
     pub target: &'a Target,
     pub server: &'a Server,
+    /// First access, Unix time, of the sticky session that goes on at `server`.
+    pub first_secs: Option<u64>,
     pub stream: &'a ServerStream,
     pub request: &'a RequestHead,
     /// Body bytes that came with the request's head, and perhaps of the next request.
@@ -355,7 +357,13 @@ impl Exchange<'_> {
             head_out,
             response,
             head,
-            &ToClient { version, keep_alive: true, framing: Framing::None },
+            &ToClient {
+                version,
+                keep_alive: true,
+                framing: Framing::None,
+                edits: Edits::default(),
+                lines: b"",
+            },
         );
         self.write_to_client(head_out).await?;
         self.set_deadline();
@@ -374,7 +382,13 @@ impl Exchange<'_> {
         let progress = self.progress;
         let buffer = loan.bytes();
         let framing = response.body_framing(self.to_head);
-        let mut to = ToClient { version: self.request.version, keep_alive: self.request.keep_alive, framing };
+        let mut to = ToClient {
+            version: self.request.version,
+            keep_alive: self.request.keep_alive,
+            framing,
+            edits: Edits::default(),
+            lines: b"",
+        };
         // A client that is still sending cannot use the connection again: what it sends is no longer read.
         let ends_by_close = framing == Framing::UntilClose || to.unchunks();
         to.keep_alive &= !ends_by_close && progress.uploaded.get() && !self.connection.is_closing();
@@ -382,7 +396,7 @@ impl Exchange<'_> {
         progress.ends_by_close.set(ends_by_close);
         head_out.clear();
         let head_end = HEADROOM + length;
-        write_response(head_out, response, &buffer[HEADROOM..head_end], &to);
+        self.write_head(head_out, response, &buffer[HEADROOM..head_end], &to);
         let mut decoder = BodyDecoder::new(framing);
         let unchunks = to.unchunks();
         let mut surplus = false;
@@ -448,6 +462,18 @@ impl Exchange<'_> {
             && self.target.keep_alive
             && progress.uploaded.get();
         Ok(Complete { reuse_server, keep_client: to.keep_alive })
+    }
+
+    /// The response's head as the client sees it, with the session's cookie.
+    fn write_head(&self, out: &mut Vec<u8>, response: &ResponseHead, head: &[u8], to: &ToClient<'_>) {
+        match &self.target.persistence {
+            None => write_response(out, response, head, to),
+            Some(sticky) => {
+                let marks = sticky.marks(response, head, self.server, self.first_secs);
+                let edits = Edits { parts: &marks.parts, text: &marks.text };
+                write_response(out, response, head, &ToClient { edits, lines: &marks.lines, ..*to });
+            }
+        }
     }
 
     /// Reads into `loan` from `at` on, and holds no buffer while there is nothing to read and nothing to keep.

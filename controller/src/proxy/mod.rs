@@ -8,7 +8,7 @@
 //! - [`http1`]: the codec, without input or output
 //! - [`reactor`]: tasks, sockets and timers of one thread
 //! - `worker`: snapshots into force · `target`: a listener in force · `listener`: sockets and accepting
-//! - `connection`: one client's requests · `exchange`: one request on one server connection
+//! - `persistence`: sticky sessions · `connection`: one client's requests · `exchange`: one request on one server connection
 //! - `drain`: requests under way, and those that are to end
 //! - `pool`, `upstream`, `tls`: connections to servers · `answer`: answers of our own · `descriptors`: who may have how many
 //! - [`access_log`], [`stats`]: what is told about it all
@@ -41,6 +41,7 @@ mod drain;
 mod exchange;
 pub mod http1;
 mod listener;
+mod persistence;
 mod pool;
 pub mod reactor;
 pub mod stats;

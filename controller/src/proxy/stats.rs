@@ -2,10 +2,15 @@
 //!
 //! Each worker writes columns of its own and readers add the columns up, so the request path has no locks and no
 //! contended cache lines. Workers look their columns up when a snapshot is taken into force, never per request.
+//!
+//! One number is written by all workers: [`SharedCount`], which least connections (SG-83) reads for every server at every
+//! pick. Adding the workers' columns up instead would be as many reads again as there are workers, each of a line that
+//! its worker writes several times per request; two additions per request to a line of its own cost less from two
+//! servers on. Servers of other groups do not pay: their columns know that they are not shared.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// A number that one thread writes and any thread reads.
@@ -47,6 +52,51 @@ pub struct ServerColumn {
     pub bytes_sent: Counter,
     /// Bytes received from it.
     pub bytes_received: Counter,
+    /// [`ServerColumn::active`] of all workers that share it.
+    shared: Arc<SharedCount>,
+    /// Whether this worker does. One writer.
+    is_shared: AtomicBool,
+}
+
+/// Requests under way at a server, of all workers. Has a cache line to itself.
+#[derive(Debug, Default)]
+#[repr(align(64))]
+struct SharedCount(AtomicU32);
+
+impl ServerColumn {
+    /// Counts a request as under way. For the column's worker only, as everything that counts here.
+    pub fn begin(&self) {
+        self.active.add(1);
+        if self.is_shared.load(Ordering::Relaxed) {
+            self.shared.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Ends what [`ServerColumn::begin`] began.
+    pub fn end(&self) {
+        if self.is_shared.load(Ordering::Relaxed) {
+            self.shared.0.fetch_sub(1, Ordering::Relaxed);
+        }
+        self.active.subtract_one();
+    }
+
+    /// Whether this worker's requests count in [`ServerColumn::active_everywhere`] from now on, those under way included.
+    pub fn share(&self, on: bool) {
+        if self.is_shared.swap(on, Ordering::Relaxed) == on {
+            return;
+        }
+        let own = self.active.value() as u32;
+        if on {
+            self.shared.0.fetch_add(own, Ordering::Relaxed);
+        } else {
+            self.shared.0.fetch_sub(own, Ordering::Relaxed);
+        }
+    }
+
+    /// Requests under way at the server from all workers that share their count.
+    pub fn active_everywhere(&self) -> u32 {
+        self.shared.0.load(Ordering::Relaxed)
+    }
 }
 
 /// One worker's counters of one listener on one VIP.
@@ -165,7 +215,12 @@ impl Stats {
     }
 
     pub(super) fn server_column(&self, id: u32) -> Arc<ServerColumn> {
-        add_column(&self.servers, id)
+        let mut columns = self.servers.lock().unwrap_or_else(PoisonError::into_inner);
+        let columns = columns.entry(id).or_default();
+        let shared = columns.first().map(|column| column.shared.clone()).unwrap_or_default();
+        let column = Arc::new(ServerColumn { shared, ..ServerColumn::default() });
+        columns.push(column.clone());
+        column
     }
 
     pub(super) fn listener_column(&self, id: u32, vip: SocketAddr) -> Arc<ListenerColumn> {
@@ -181,6 +236,31 @@ fn total<T>(columns: &[Arc<T>], counter: impl Fn(&T) -> &Counter) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    // Holds SG-83
+    #[test]
+    fn counts_what_is_under_way_over_all_workers_that_share_it() {
+        let stats = Stats::default();
+        let (one, two, other) = (stats.server_column(7), stats.server_column(7), stats.server_column(8));
+        one.begin();
+        one.begin();
+        assert_eq!(one.active_everywhere(), 0);
+        // Switched on with requests under way, at each worker in its own time.
+        one.share(true);
+        one.share(true);
+        two.begin();
+        assert_eq!((two.active_everywhere(), other.active_everywhere()), (2, 0));
+        two.share(true);
+        two.begin();
+        one.end();
+        assert_eq!((one.active_everywhere(), two.active_everywhere()), (3, 3));
+        one.share(false);
+        one.end();
+        assert_eq!(two.active_everywhere(), 2);
+        two.end();
+        two.end();
+        assert_eq!((two.active_everywhere(), stats.servers()[&7].active), (0, 0));
+    }
 
     #[test]
     fn sums_the_columns_of_all_workers() {

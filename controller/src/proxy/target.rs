@@ -2,11 +2,21 @@
 
 use super::PublishError;
 use super::access_log::push_socket_address;
+use super::http1::field::{Name, list};
+use super::http1::head::RequestHead;
+use super::persistence::{Known, Persistence};
 use super::pool::Pool;
 use super::stats::{ListenerColumn, ServerColumn, Stats};
 use super::tls::{Profile, TlsClient};
+use crate::balance::consistent_hash::{ConsistentHash, key_of_address, key_of_value, server_identity};
+use crate::balance::hash_factor::{client_address, url_parameter};
+use crate::balance::least_connections::LeastConnections;
 use crate::balance::round_robin::RoundRobin;
-use crate::snapshot::{FunctionSnapshot, ListenerSnapshot, ServerSnapshot, Snapshot, UpstreamProtocol};
+use crate::snapshot::{
+    FunctionSnapshot, GroupSnapshot, ListenerSnapshot, SchedulerSnapshot, ServerSnapshot, Snapshot,
+    UpstreamProtocol,
+};
+use ipnet::IpNet;
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
@@ -29,17 +39,53 @@ pub struct Target {
     tls: Option<Rc<Profile>>,
     /// How servers are chosen, for the log.
     pub reason: &'static str,
+    pub persistence: Option<Persistence>,
     pub servers: Vec<Server>,
     /// One for each of `addresses`.
     counters: Vec<Arc<ListenerColumn>>,
-    cycle: RefCell<RoundRobin>,
+    scheduler: Scheduler,
+    is_fail_open: bool,
+    trusted_proxies: Option<Vec<IpNet>>,
     local_addresses: Vec<IpAddr>,
+}
+
+/// How one of the servers is picked.
+enum Scheduler {
+    Wrr(RefCell<RoundRobin>),
+    Wlc(RefCell<LeastConnections>),
+    Sch {
+        hash: ConsistentHash,
+        /// Name of the parameter hashed; `None`: the client's address.
+        parameter: Option<Vec<u8>>,
+    },
+}
+
+/// What a request says about where it belongs.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Claim {
+    session: Option<Known>,
+    key: u64,
+}
+
+/// A server for a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pick {
+    /// Position in [`Target::servers`].
+    pub index: usize,
+    /// How it was chosen, for the log.
+    pub reason: &'static str,
+    /// The request belongs to this server, so that only one that cannot be reached is worth leaving.
+    pub is_home: bool,
+    /// First access, Unix time, of the session that goes on there.
+    pub first_secs: Option<u64>,
 }
 
 /// One server that takes requests.
 pub struct Server {
     pub id: u32,
     pub address: SocketAddr,
+    /// Names `address` in cookies.
+    pub identity: u64,
     /// `address` as a Host value.
     pub host: Vec<u8>,
     /// What connections begin with, if they are encrypted.
@@ -100,7 +146,7 @@ impl Target {
                 .map_err(|error| PublishError::Verification { group: group.name.clone(), error })?
                 .map(Rc::new),
         };
-        let servers = group
+        let servers: Vec<Server> = group
             .servers
             .iter()
             .map(|server| {
@@ -109,6 +155,7 @@ impl Target {
                 Server {
                     id: server.id,
                     address: server.address,
+                    identity: server_identity(server.address),
                     host: host_text(server.address),
                     tls: known.map_or_else(fresh_tls, |known| known.tls.clone()),
                     pool: known.map(|known| known.pool.clone()).unwrap_or_default(),
@@ -117,11 +164,10 @@ impl Target {
                 }
             })
             .collect();
-        let cycle = match previous {
-            Some(previous) => RoundRobin::resume(&group.servers, &previous.cycle.borrow()),
-            None => RoundRobin::new(&group.servers),
-        };
-        Ok(Target {
+        let scheduler = Scheduler::new(group, previous.map(|previous| &previous.scheduler));
+        let persistence = Persistence::new(snapshot, group);
+        let lacks_key = |target: &Target| target.persistence.as_ref().is_some_and(|sticky| !sticky.has_key);
+        let target = Target {
             function: group.function.clone(),
             protocol: group.protocol.clone(),
             tls,
@@ -132,12 +178,29 @@ impl Target {
             request_ns: u64::from(listener.request_timeout_ms) * 1_000_000,
             x_forwarded_for: listener.x_forwarded_for,
             keep_alive: group.keepalive,
-            reason: if group.fail_open { "wrr, fail open" } else { "wrr" },
+            reason: scheduler.reason(group.fail_open),
+            persistence,
             servers,
             counters: listener.addresses.iter().map(|vip| columns.listener(listener.id, *vip)).collect(),
-            cycle: RefCell::new(cycle),
+            scheduler,
+            is_fail_open: group.fail_open,
+            trusted_proxies: listener.trusted_proxies.clone(),
             local_addresses: listener.local_addresses.clone(),
-        })
+        };
+        if lacks_key(&target) && !previous.is_some_and(lacks_key) {
+            log::warn!(
+                "server group {:?} has sticky sessions, but there is no key for cookies: clients do not stay",
+                target.group
+            );
+        }
+        Ok(target)
+    }
+
+    /// Counts requests as this target's scheduler needs it from now on. A server is in one group, so no other target
+    /// has another opinion of it.
+    pub fn come_into_force(&self) {
+        let is_shared = matches!(self.scheduler, Scheduler::Wlc(_));
+        self.servers.iter().for_each(|server| server.counters.share(is_shared));
     }
 
     fn known(&self, server: &ServerSnapshot) -> Option<&Server> {
@@ -168,9 +231,46 @@ impl Target {
             .map(|(_, column)| column)
     }
 
-    /// The server for the next request; see [`RoundRobin::pick`].
-    pub fn pick(&self, now: u64, avoid: Option<usize>) -> Option<usize> {
-        self.cycle.borrow_mut().pick(now, avoid)
+    /// Where a request belongs. `head` is what `request` was parsed from.
+    pub fn claim(&self, request: &RequestHead, head: &[u8], peer: IpAddr) -> Claim {
+        let session =
+            self.persistence.as_ref().and_then(|sticky| sticky.session(request, head, &self.servers));
+        let key = match &self.scheduler {
+            Scheduler::Sch { parameter, .. } => parameter
+                .as_ref()
+                .and_then(|name| url_parameter(request.path.of(head), name))
+                .map_or_else(|| key_of_address(self.client(request, head, peer)), key_of_value),
+            Scheduler::Wrr(_) | Scheduler::Wlc(_) => 0,
+        };
+        Claim { session, key }
+    }
+
+    /// The client's address: the peer's, or by LR-44 what proxies say.
+    fn client(&self, request: &RequestHead, head: &[u8], peer: IpAddr) -> IpAddr {
+        let Some(trusted) = &self.trusted_proxies else { return peer };
+        let fields = request.fields().iter().filter(|field| field.name == Name::XForwardedFor);
+        client_address(fields.flat_map(|field| list(field.value.of(head))), peer, trusted)
+    }
+
+    /// The server for a request: its session's (SG-120), else as the scheduler says. `avoid`, the position a first
+    /// attempt failed at, is passed over while any other server can be had. `now` is CLOCK_MONOTONIC.
+    pub fn pick(&self, now: u64, claim: &Claim, avoid: Option<usize>) -> Option<Pick> {
+        if let Some(Known { index, first_secs }) = claim.session
+            && avoid != Some(index)
+        {
+            let reason = if self.is_fail_open { "sticky, fail open" } else { "sticky" };
+            return Some(Pick { index, reason, is_home: true, first_secs: Some(first_secs) });
+        }
+        let index = match &self.scheduler {
+            Scheduler::Wrr(cycle) => cycle.borrow_mut().pick(now, avoid),
+            Scheduler::Wlc(group) => {
+                let active = |index: usize| self.servers[index].counters.active_everywhere();
+                group.borrow_mut().pick(active, avoid)
+            }
+            Scheduler::Sch { hash, .. } => hash.pick(claim.key, avoid),
+        };
+        let is_home = matches!(self.scheduler, Scheduler::Sch { .. });
+        Some(Pick { index: index?, reason: self.reason, is_home, first_secs: None })
     }
 
     /// The source address for the next connection to `server`: each in turn.
@@ -180,6 +280,41 @@ impl Target {
         let index = server.next_local.get() % of_family().count().max(1);
         server.next_local.set(index + 1);
         of_family().nth(index).copied()
+    }
+}
+
+impl Scheduler {
+    /// As `group` says, going on where `previous` stands if it is of the same kind.
+    fn new(group: &GroupSnapshot, previous: Option<&Scheduler>) -> Scheduler {
+        let servers = &group.servers;
+        match (&group.scheduler, previous) {
+            (SchedulerSnapshot::Wrr, Some(Scheduler::Wrr(before))) => {
+                Scheduler::Wrr(RefCell::new(RoundRobin::resume(servers, &before.borrow())))
+            }
+            (SchedulerSnapshot::Wrr, _) => Scheduler::Wrr(RefCell::new(RoundRobin::new(servers))),
+            (SchedulerSnapshot::Wlc, Some(Scheduler::Wlc(before))) => {
+                Scheduler::Wlc(RefCell::new(LeastConnections::resume(servers, &before.borrow())))
+            }
+            (SchedulerSnapshot::Wlc, _) => Scheduler::Wlc(RefCell::new(LeastConnections::new(servers))),
+            (SchedulerSnapshot::SchSourceIp, _) => {
+                Scheduler::Sch { hash: ConsistentHash::new(servers), parameter: None }
+            }
+            (SchedulerSnapshot::SchUrlParameter(name), _) => Scheduler::Sch {
+                hash: ConsistentHash::new(servers),
+                parameter: Some(name.clone().into_bytes()),
+            },
+        }
+    }
+
+    fn reason(&self, fail_open: bool) -> &'static str {
+        match (self, fail_open) {
+            (Scheduler::Wrr(_), false) => "wrr",
+            (Scheduler::Wrr(_), true) => "wrr, fail open",
+            (Scheduler::Wlc(_), false) => "wlc",
+            (Scheduler::Wlc(_), true) => "wlc, fail open",
+            (Scheduler::Sch { .. }, false) => "sch",
+            (Scheduler::Sch { .. }, true) => "sch, fail open",
+        }
     }
 }
 

@@ -100,7 +100,8 @@ pub async fn connect(
     let stream = TcpStream::connect(socket, address).await?;
     Ok(match tls {
         None => ServerStream::Plain(stream),
-        Some(tls) => ServerStream::Tls(Box::new(tls.connect(stream).await?)),
+        // Boxed: every connection's future would have room for a handshake, whose state is large.
+        Some(tls) => ServerStream::Tls(Box::new(Box::pin(tls.connect(stream)).await?)),
     })
 }
 

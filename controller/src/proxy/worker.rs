@@ -286,6 +286,7 @@ impl Worker {
         let mut slots = HashMap::with_capacity(targets.len());
         let mut closes = false;
         for (id, slot, target) in targets {
+            target.come_into_force();
             let slot = match slot {
                 Some(slot) => {
                     let previous = slot.target.replace(target.clone());

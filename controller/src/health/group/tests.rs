@@ -355,6 +355,37 @@ fn says_what_happened() {
     assert_eq!(health.probed(address(9), Outcome::Passed, at(6)), []);
 }
 
+// Holds SG-193
+#[test]
+fn shows_the_latest_result_of_each_server_also_when_it_changes_nothing() {
+    let mut health = new(&config(&[(1, 100), (2, 100)]));
+    assert!(health.standings().all(|standing| standing.evidence.is_none()));
+    assert_eq!(health.probed(address(2), Outcome::Failed(failure()), at(1)), []);
+    assert_eq!(health.probed(address(2), Outcome::Failed(failure()), at(3)), []);
+    let evidence: Vec<_> = health.standings().map(|standing| standing.evidence).collect();
+    let latest = Evidence { outcome: Outcome::Failed(failure()), at: at(3), in_a_row: 2 };
+    assert_eq!(evidence, [None, Some(latest)]);
+}
+
+// Holds SG-153, SG-156
+#[test]
+fn says_who_drains() {
+    let mut health = new(&config(&[(1, 100), (2, 100), (3, 100)]));
+    assert_eq!(health.draining().count(), 0);
+    pass(&mut health, 1, 1);
+    fail(&mut health, 2, 2);
+    health.update(&config(&[(1, 100), (2, 100)]), &BTreeSet::new(), at(3));
+    let draining: Vec<_> = health
+        .draining()
+        .map(|(id, server, drains)| {
+            (id.0, last_byte(server), drains.iter().map(|drain| drain.began).collect())
+        })
+        .collect();
+    assert_eq!(draining, [(1, 2, vec![at(2)]), (2, 3, vec![at(3)])]);
+    health.counted(MemberId(1), |_| 0, at(4), at(4));
+    assert_eq!(health.draining().map(|(id, ..)| id.0).collect::<Vec<_>>(), [2]);
+}
+
 /// A group whose traffic stays in its zones; servers are (last byte, weight, zone).
 fn zoned(servers: &[(u8, u32, &str)]) -> ServerGroup {
     let mut group = config(&servers.iter().map(|(last, weight, _)| (*last, *weight)).collect::<Vec<_>>());

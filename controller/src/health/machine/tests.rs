@@ -47,7 +47,7 @@ fn check(from: State, events: &[Event], to: State, ramping: bool) -> Machine {
 
 // Holds SG-91, SG-137, SG-200
 #[test]
-fn joins_by_weight_and_checks() {
+fn joins_by_use_and_checks() {
     let join = |has_weight, checked| Machine::join(has_weight, checked, true, NOW);
     assert_eq!(join(false, true).0.state(), &State::Unused);
     assert_eq!(join(false, false).0.state(), &State::Unused);
@@ -343,4 +343,136 @@ fn time_zero_cuts_at_once() {
         notices,
         [Notice::DrainBegan(drain), Notice::DrainEnded { drain, end: DrainEnd::Deadline, tally: None }]
     );
+}
+
+/// States in the order of the columns of the tables below, each reached as a server reaches it.
+fn states() -> Vec<(char, Machine)> {
+    let mut leaving = machine(State::Healthy);
+    leaving.handle(Event::Removed(Some(seconds(300))), &|| false, NOW);
+    vec![
+        ('I', machine(State::Initial)),
+        ('H', machine(State::Healthy)),
+        ('U', machine(State::Unhealthy(failure()))),
+        ('0', machine(State::Unused)),
+        ('C', machine(State::Unchecked)),
+        ('L', leaving),
+        ('G', machine(State::Gone)),
+    ]
+}
+
+fn letter(state: &State) -> char {
+    match state {
+        State::Initial => 'I',
+        State::Healthy => 'H',
+        State::Unhealthy(_) => 'U',
+        State::Unused => '0',
+        State::Unchecked => 'C',
+        State::Leaving => 'L',
+        State::Gone => 'G',
+    }
+}
+
+// Holds SG-91, SG-137, SG-141, SG-153, SG-186, SG-190, SG-195, SG-200..SG-202
+#[test]
+fn every_event_leads_from_every_state_to_the_one_the_table_says() {
+    let drained = counted(0, LATER);
+    //                                          from I, H, U, 0, C, L, G to      enters traffic from
+    for (event, times, to, enters) in [
+        (pass(), 3, "HHH0CLG", "IU"),
+        (pass(), 2, "IHU0CLG", ""),
+        (fail(), 2, "UUU0CLG", ""),
+        (fail(), 1, "IHU0CLG", ""),
+        (Event::OutOfUse, 1, "00000LG", ""),
+        (Event::InUse { checked: true }, 1, "IHUICLG", ""),
+        (Event::InUse { checked: false }, 1, "IHUCCLG", "0"),
+        (Event::ChecksDisabled, 1, "CCC0CLG", "IU"),
+        (Event::ChecksEnabled, 1, "IHU0HLG", ""),
+        (Event::ChecksChanged, 1, "IHU0CLG", ""),
+        (Event::ShutOut(Some(seconds(15))), 1, "IHU0CLG", ""),
+        (Event::ReceivesFailOpen, 1, "IHU0CLG", ""),
+        (Event::Removed(Some(seconds(15))), 1, "LLLLLLG", ""),
+        (Event::Removed(Some(Duration::ZERO)), 1, "GGGGGLG", ""),
+        (Event::Removed(None), 1, "GGGGGLG", ""),
+        (drained, 1, "IHU0CGG", ""),
+        (Event::Tick(Some(seconds(30))), 1, "IHU0CLG", ""),
+    ] {
+        for ((from, before), to) in states().into_iter().zip(to.chars()) {
+            let mut machine = before.clone();
+            let mut notices = Vec::new();
+            for _ in 0..times {
+                notices.extend(machine.handle(event.clone(), &|| true, LATER));
+            }
+            let context = format!("from {from} by {times} × {event:?}: {machine:?}, {notices:?}");
+            assert_eq!(letter(machine.state()), to, "{context}");
+            let said = notices.iter().any(|notice| matches!(notice, Notice::State { .. }));
+            assert_eq!(said, from != to, "{context}");
+            assert_eq!(machine.since(), if from == to { before.since() } else { LATER }, "{context}");
+            let usable = matches!(to, 'H' | 'C');
+            assert_eq!(machine.usable_since().is_some(), usable, "{context}");
+            assert_eq!(notices.contains(&Notice::RampBegan), enters.contains(from), "{context}");
+            // Those that were usable before ramp already.
+            assert_eq!(machine.ramp().is_some(), usable, "{context}");
+            let began = notices.iter().any(|notice| matches!(notice, Notice::DrainBegan(_)));
+            let drains = match event {
+                Event::ShutOut(_) => from == 'U',
+                Event::Removed(Some(_)) => !matches!(from, 'L' | 'G'),
+                _ => false,
+            };
+            assert_eq!(began, drains, "{context}");
+        }
+    }
+}
+
+// Holds SG-186, SG-195
+#[test]
+fn keeps_the_latest_result_and_how_many_like_it_came_in_a_row() {
+    let mut machine = machine(State::Initial);
+    assert_eq!(machine.evidence(), None);
+    let mut expect = |event: Event, outcome: Outcome, in_a_row: u32, at: Moment| {
+        machine.handle(event, &|| false, at);
+        assert_eq!(machine.evidence(), Some(&Evidence { outcome, at, in_a_row }));
+    };
+    let failed = || Outcome::Failed(failure());
+    expect(pass(), Outcome::Passed, 1, NOW);
+    expect(pass(), Outcome::Passed, 2, NOW + seconds(2));
+    expect(fail(), failed(), 1, NOW + seconds(4));
+    expect(fail(), failed(), 2, NOW + seconds(6));
+    expect(fail(), failed(), 3, NOW + seconds(8));
+    expect(pass(), Outcome::Passed, 1, NOW + seconds(10));
+    machine.handle(Event::ChecksChanged, &|| false, NOW + seconds(11));
+    assert_eq!(
+        machine.evidence(),
+        Some(&Evidence { outcome: Outcome::Passed, at: NOW + seconds(10), in_a_row: 0 })
+    );
+    machine.handle(pass(), &|| false, NOW + seconds(12));
+    assert_eq!(machine.evidence().unwrap().in_a_row, 1);
+}
+
+// Holds SG-91, SG-190
+#[test]
+fn a_server_that_is_no_longer_probed_has_no_evidence() {
+    for event in [Event::OutOfUse, Event::ChecksDisabled] {
+        let mut machine = check(State::Healthy, &[pass()], State::Healthy, true);
+        machine.handle(event, &|| false, LATER);
+        assert_eq!(machine.evidence(), None);
+    }
+    assert_eq!(check(State::Unused, &[pass()], State::Unused, false).evidence(), None);
+}
+
+// Holds SG-90, SG-158
+#[test]
+fn what_drains_goes_on_draining_when_the_weight_goes_to_0() {
+    let mut machine = draining();
+    machine.handle(Event::OutOfUse, &|| false, NOW + seconds(1));
+    assert_eq!(machine.drains().len(), 1);
+}
+
+// Holds SG-158, SG-161
+#[test]
+fn fail_open_does_not_cancel_the_drain_of_a_removed_server() {
+    let mut machine = draining();
+    machine.handle(Event::Removed(Some(seconds(15))), &|| false, NOW + seconds(1));
+    assert_eq!(machine.drains().len(), 2);
+    assert_eq!(machine.handle(Event::ReceivesFailOpen, &|| false, NOW + seconds(2)), []);
+    assert_eq!(machine.drains().len(), 2);
 }

@@ -47,11 +47,13 @@ pub struct Field {
 pub enum Name {
     Connection,
     ContentLength,
+    Cookie,
     Expect,
     Host,
     KeepAlive,
     ProxyConnection,
     Referer,
+    SetCookie,
     Te,
     TransferEncoding,
     Upgrade,
@@ -67,12 +69,14 @@ impl Name {
         let (text, known): (&[u8], Name) = match name.len() {
             2 => (b"te", Name::Te),
             4 => (b"host", Name::Host),
+            6 if name[0] | 0x20 == b'c' => (b"cookie", Name::Cookie),
             6 => (b"expect", Name::Expect),
             7 if name[0] | 0x20 == b'u' => (b"upgrade", Name::Upgrade),
             7 => (b"referer", Name::Referer),
             9 => (b"x-real-ip", Name::XRealIp),
             10 if name[0] | 0x20 == b'c' => (b"connection", Name::Connection),
             10 if name[0] | 0x20 == b'k' => (b"keep-alive", Name::KeepAlive),
+            10 if name[0] | 0x20 == b's' => (b"set-cookie", Name::SetCookie),
             10 => (b"user-agent", Name::UserAgent),
             14 => (b"content-length", Name::ContentLength),
             15 => (b"x-forwarded-for", Name::XForwardedFor),
@@ -204,6 +208,6 @@ pub(super) fn parse_field(head: &[u8], line: Span) -> Result<Field, Refusal> {
 }
 
 /// The elements of a comma-separated list, empty ones left out.
-pub fn list(value: &[u8]) -> impl Iterator<Item = &[u8]> {
+pub fn list(value: &[u8]) -> impl DoubleEndedIterator<Item = &[u8]> {
     value.split(|&byte| byte == b',').map(|part| part.trim_ascii()).filter(|part| !part.is_empty())
 }

@@ -5,7 +5,7 @@
 //! white space around a value (nginx knows no `Transfer-Encoding:<tab>chunked`): lines that frame the message are
 //! written anew where theirs is unusual.
 
-use super::field::{Field, Name, list};
+use super::field::{Field, Name, Span, list};
 use super::head::{RequestHead, ResponseHead};
 use super::{Framing, Version};
 
@@ -22,6 +22,8 @@ pub struct ToServer<'a> {
     pub default_host: &'a [u8],
     /// The server is a function (SG-70).
     pub function: Option<ToFunction<'a>>,
+    /// What lines that stay become.
+    pub edits: Edits<'a>,
 }
 
 /// Where requests to a function go. The client's Host becomes X-Forwarded-Host, in place of one the client sent.
@@ -33,18 +35,31 @@ pub struct ToFunction<'a> {
     pub path_prefix: &'a [u8],
 }
 
+/// Parts of header lines that are written otherwise.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Edits<'a> {
+    /// The parts, in order and apart from each other, each within one line; an empty one is a place.
+    pub parts: &'a [Span],
+    /// What stands in their stead.
+    pub text: &'a [u8],
+}
+
 /// What a response becomes for a client.
 #[derive(Clone, Copy, Debug)]
-pub struct ToClient {
+pub struct ToClient<'a> {
     /// Version the client speaks.
     pub version: Version,
     /// Whether the connection to the client goes on after this response.
     pub keep_alive: bool,
     /// How the body is framed as received, for this request.
     pub framing: Framing,
+    /// What lines that stay become.
+    pub edits: Edits<'a>,
+    /// Lines of ours, each with its CR LF.
+    pub lines: &'a [u8],
 }
 
-impl ToClient {
+impl ToClient<'_> {
     /// Whether chunk framing must be taken off, since the client does not know it.
     pub fn unchunks(&self) -> bool {
         self.framing == Framing::Chunked && self.version == Version::Http10
@@ -85,7 +100,7 @@ pub fn write_request(out: &mut Vec<u8>, request: &RequestHead, head: &[u8], to: 
     let mut framing = FramingLines::default();
     let mut trailers = false;
     let mut forwarded = false;
-    copy_lines(out, request.fields(), head, |field| match field.name {
+    copy_lines(out, request.fields(), head, to.edits, |field| match field.name {
         Name::Connection | Name::KeepAlive | Name::ProxyConnection | Name::Upgrade => false,
         Name::Host => host.is_none(),
         Name::Other if to.function.is_some() && is_forwarded_host(field, head) => false,
@@ -126,7 +141,7 @@ pub fn write_request(out: &mut Vec<u8>, request: &RequestHead, head: &[u8], to: 
 }
 
 /// Appends to `out` the response head for a client. `head` is what `response` was parsed from.
-pub fn write_response(out: &mut Vec<u8>, response: &ResponseHead, head: &[u8], to: &ToClient) {
+pub fn write_response(out: &mut Vec<u8>, response: &ResponseHead, head: &[u8], to: &ToClient<'_>) {
     out.extend_from_slice(b"HTTP/1.1 ");
     push_number(out, u64::from(response.status));
     out.push(b' ');
@@ -135,13 +150,14 @@ pub fn write_response(out: &mut Vec<u8>, response: &ResponseHead, head: &[u8], t
     let nominated = nominates(response.fields(), head);
     let lengthless = response.is_interim() || response.status == 204;
     let mut framing = FramingLines::default();
-    copy_lines(out, response.fields(), head, |field| match field.name {
+    copy_lines(out, response.fields(), head, to.edits, |field| match field.name {
         Name::Connection | Name::KeepAlive | Name::ProxyConnection | Name::Upgrade | Name::Te => false,
         Name::ContentLength => !lengthless && framing.keeps(field, head),
         Name::TransferEncoding => to.version == Version::Http11 && !lengthless && framing.keeps(field, head),
         _ => !nominated || !is_nominated(response.fields(), field, head),
     });
     framing.push_missing(out, head);
+    out.extend_from_slice(to.lines);
     if !response.is_interim() {
         match (to.version, to.keep_alive) {
             (Version::Http11, true) => {}
@@ -182,18 +198,36 @@ impl FramingLines {
 }
 
 /// Copies the lines `keeps` approves of, neighbours in one go.
-fn copy_lines(out: &mut Vec<u8>, fields: &[Field], head: &[u8], mut keeps: impl FnMut(&Field) -> bool) {
+fn copy_lines(
+    out: &mut Vec<u8>,
+    fields: &[Field],
+    head: &[u8],
+    edits: Edits<'_>,
+    mut keeps: impl FnMut(&Field) -> bool,
+) {
     let mut run: Option<(u32, u32)> = None;
     for field in fields {
         if keeps(field) {
             run = Some((run.map_or(field.line.start, |(start, _)| start), field.line.end));
         } else if let Some((start, end)) = run.take() {
-            out.extend_from_slice(&head[start as usize..end as usize]);
+            copy_edited(out, head, Span { start, end }, edits);
         }
     }
     if let Some((start, end)) = run {
-        out.extend_from_slice(&head[start as usize..end as usize]);
+        copy_edited(out, head, Span { start, end }, edits);
     }
+}
+
+/// Copies a run of lines. Edits of lines outside it, which do not stay, are passed over.
+fn copy_edited(out: &mut Vec<u8>, head: &[u8], run: Span, edits: Edits<'_>) {
+    let mut start = run.start;
+    let within = |part: &&Span| run.start <= part.start && part.end <= run.end;
+    for part in edits.parts.iter().filter(within) {
+        out.extend_from_slice(&head[start as usize..part.start as usize]);
+        out.extend_from_slice(edits.text);
+        start = part.end;
+    }
+    out.extend_from_slice(&head[start as usize..run.end as usize]);
 }
 
 /// Whether a Connection field names other header fields.

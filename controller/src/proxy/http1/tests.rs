@@ -1,7 +1,7 @@
 use super::body::BodyDecoder;
-use super::field::Name;
+use super::field::{Name, Span};
 use super::head::{RequestHead, ResponseHead};
-use super::rewrite::{ToClient, ToFunction, ToServer, write_request, write_response};
+use super::rewrite::{Edits, ToClient, ToFunction, ToServer, write_request, write_response};
 use super::*;
 
 /// xorshift64*: small, seeded, and the seed is in every failure.
@@ -45,6 +45,7 @@ fn forwards(text: &str, expected: &str) {
         x_forwarded_for: true,
         keep_alive: true,
         default_host: b"198.51.100.1:80",
+        edits: Edits::default(),
         function: None,
     };
     let mut out = Vec::new();
@@ -234,6 +235,7 @@ fn appends_the_peer_to_x_forwarded_for() {
         x_forwarded_for: false,
         keep_alive: false,
         default_host: b"",
+        edits: Edits::default(),
         function: None,
     };
     write_request(&mut out, &head, text, &to);
@@ -265,6 +267,7 @@ fn a_function_is_asked_under_its_own_name_and_prefix() {
             keep_alive: true,
             default_host: b"198.51.100.1:80",
             function: Some(function),
+            edits: Edits::default(),
         };
         let mut out = Vec::new();
         write_request(&mut out, &head, text.as_bytes(), &to);
@@ -332,7 +335,8 @@ fn rewrites_response_heads_for_the_client() {
     let head = response(text).unwrap();
     let written = |version, keep_alive| {
         let mut out = Vec::new();
-        let to = ToClient { version, keep_alive, framing: Framing::Chunked };
+        let framing = Framing::Chunked;
+        let to = ToClient { version, keep_alive, framing, edits: Edits::default(), lines: b"" };
         write_response(&mut out, &head, text.as_bytes(), &to);
         String::from_utf8(out).unwrap()
     };
@@ -513,4 +517,47 @@ fn reuses_a_head_without_remembering() {
     head.parse(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").unwrap().unwrap();
     assert!(!head.expects_continue && head.authority.is_none() && head.fields().len() == 1);
     assert_eq!(head.framing, Framing::None);
+}
+
+#[test]
+fn edits_lines_that_stay_and_adds_its_own() {
+    let text = "GET / HTTP/1.1\r\nHost: a\r\nCookie: a=XYb\r\nConnection: x-gone\r\nX-Gone: XY\r\nCookie:XYc\r\n\r\n";
+    let (head, length) = parse(text.as_bytes()).unwrap().unwrap();
+    let parts: Vec<Span> = text
+        .match_indices("XY")
+        .map(|(at, found)| Span { start: at as u32, end: (at + found.len()) as u32 })
+        .collect();
+    let to = ToServer {
+        client: b"",
+        x_forwarded_for: false,
+        keep_alive: true,
+        default_host: b"",
+        function: None,
+        edits: Edits { parts: &parts, text: b"" },
+    };
+    let mut out = Vec::new();
+    write_request(&mut out, &head, &text.as_bytes()[..length], &to);
+    assert_eq!(
+        String::from_utf8(out).unwrap(),
+        "GET / HTTP/1.1\r\nHost: a\r\nCookie: a=b\r\nCookie:c\r\n\r\n"
+    );
+
+    let text = "HTTP/1.1 200 OK\r\nSet-Cookie: a=1; Path=/\r\nContent-Length: 0\r\nset-cookie: a=2\r\n\r\n";
+    let head = response(text).unwrap();
+    let parts: Vec<Span> =
+        text.match_indices("a=").map(|(at, _)| Span { start: at as u32 + 2, end: at as u32 + 2 }).collect();
+    let to = ToClient {
+        version: Version::Http11,
+        keep_alive: false,
+        framing: Framing::None,
+        edits: Edits { parts: &parts, text: b"mark|" },
+        lines: b"X-Ours: 1\r\n",
+    };
+    let mut out = Vec::new();
+    write_response(&mut out, &head, text.as_bytes(), &to);
+    assert_eq!(
+        String::from_utf8(out).unwrap(),
+        "HTTP/1.1 200 OK\r\nSet-Cookie: a=mark|1; Path=/\r\nContent-Length: 0\r\nset-cookie: a=mark|2\r\n\
+         X-Ours: 1\r\nConnection: close\r\n\r\n"
+    );
 }
