@@ -1,7 +1,9 @@
 //! The `causeway` program as an operator runs it: what it prints where, and its exit codes.
 
 use controller::api::server::ApiServer;
-use controller::api::{Request, Response, RouteTarget, RouteView, View};
+use controller::api::{
+    KeptAddress, Kind, Request, ResourcesView, Response, RouteTarget, RouteView, ServerView, View,
+};
 use controller::config::edit::{Operation, edit};
 use controller::config::{Change, ChangeKind, Warnings, changes, parse_node, parse_resources};
 use controller::store::Revision;
@@ -37,9 +39,33 @@ fn wrong_resources(directory: &Path) -> PathBuf {
     path
 }
 
+fn read(path: &str) -> String {
+    std::fs::read_to_string(path).unwrap()
+}
+
+fn kept() -> KeptAddress {
+    KeptAddress {
+        group: "shop".into(),
+        server: "ecs i-web1".into(),
+        address: "172.16.1.20:80".parse().unwrap(),
+        inventory: "172.16.1.60".parse().unwrap(),
+    }
+}
+
+/// A server of group "web" with nothing in flight.
+fn server_view(address: &str) -> ServerView {
+    let json = format!(
+        r#"{{"group":"web","id":null,"address":"{address}","weight":0,"effective_weight":0.0,"health":"Unused",
+            "failure":null,"since_secs":1,"evidence":null,"next_probe_ms":null,"in_slow_start":false,"slow_start":null,
+            "is_draining":false,"drains":[],"zone":null,"remote_ip":false,"description":null,"path":{{"via":"local"}},
+            "counters":{{"active":0,"requests":0,"connections":0,"connect_failures":0,"request_failures":0,"flows":0,
+            "l4":{{"packets":0,"bytes":0,"reply_packets":0,"reply_bytes":0}}}}}}"#
+    );
+    serde_json::from_str(&json).unwrap()
+}
+
 /// What a real controller would answer while the tutorial's resources are in force.
 fn edited(operation: &Operation) -> Response {
-    let read = |path: &str| std::fs::read_to_string(path).unwrap();
     let node = parse_node(&read(NODE), NODE).unwrap();
     let before = read(RESOURCES);
     match edit(&node, &before, operation) {
@@ -62,7 +88,8 @@ fn pretended_controller(socket: &Path) -> tokio::runtime::Runtime {
     runtime.spawn(async move {
         while let Some((request, answer)) = requests.recv().await {
             let response = match request {
-                Request::Apply { file_name, text } => match parse_resources(&text, &file_name) {
+                // One that does not follow has a server that would move.
+                Request::Apply { file_name, text, follow } => match parse_resources(&text, &file_name) {
                     Ok(_) => Response::Applied {
                         revision: Revision(7),
                         changes: vec![Change {
@@ -71,12 +98,26 @@ fn pretended_controller(socket: &Path) -> tokio::runtime::Runtime {
                             detail: "weight 100 -> 50".into(),
                         }],
                         warnings: Warnings::default(),
+                        kept: if follow || file_name == RESOURCES { vec![] } else { vec![kept()] },
                     },
                     Err(errors) => Response::Refused { errors },
                 },
                 Request::Diff { .. } => {
-                    Response::Difference { changes: vec![], warnings: Warnings::default() }
+                    Response::Difference { changes: vec![], warnings: Warnings::default(), kept: vec![] }
                 }
+                Request::Edit { operation } => edited(&operation),
+                Request::RotateCookieKey => Response::CookieKeyRotated,
+                Request::Get { kind: Kind::Resources, name } if name.as_deref() == Some("3") => {
+                    Response::View {
+                        view: View::Resources(ResourcesView {
+                            revision: Some(Revision(3)),
+                            text: read(RESOURCES),
+                        }),
+                    }
+                }
+                Request::Get { kind: Kind::Servers, name: Some(_) } => Response::View {
+                    view: View::Servers(vec![server_view("172.16.1.20:80"), server_view("192.168.1.20:80")]),
+                },
                 Request::Get { .. } => Response::View {
                     view: View::Routes(vec![RouteView {
                         vpc: "vpc1".into(),
@@ -84,10 +125,7 @@ fn pretended_controller(socket: &Path) -> tokio::runtime::Runtime {
                         target: RouteTarget::Local,
                     }]),
                 },
-                Request::Edit { operation } => edited(&operation),
-                Request::RotateCookieKey | Request::Status => {
-                    Response::Failed { message: "no status today; ask tomorrow".into() }
-                }
+                Request::Status => Response::Failed { message: "no status today; ask tomorrow".into() },
             };
             let _ = answer.send(response);
         }
@@ -175,6 +213,27 @@ fn apply_diff_and_get_talk_to_the_running_controller() {
     assert_eq!(code, 0);
     assert_eq!(serde_json::from_str::<serde_json::Value>(&out).unwrap()[0]["target"]["type"], "local");
 
+    let moved = directory.path().join("moved.yaml");
+    std::fs::copy(RESOURCES, &moved).unwrap();
+    let apply = ["apply", "-f", moved.to_str().unwrap(), "--socket", socket];
+    let (code, _, err) = told(&causeway(&apply));
+    assert_eq!(
+        (code, err.as_str()),
+        (
+            0,
+            "warning: server group \"shop\" keeps ecs i-web1 at 172.16.1.20:80; the inventory has it at 172.16.1.60\n\
+             `causeway apply --follow` moves servers to their new addresses\n"
+        )
+    );
+    let (code, _, err) = told(&causeway(&[&apply[..], &["--follow"]].concat()));
+    assert_eq!((code, err.as_str()), (0, ""));
+
+    let (code, out, err) = told(&causeway(&["rollback", "3", "--socket", socket]));
+    assert_eq!((code, err.as_str()), (0, ""), "a revision is taken as it is");
+    assert!(out.ends_with("revision 7 is in force; 1 change\n"), "{out}");
+    let (code, _, _) = told(&causeway(&["rollback", "4", "--socket", socket]));
+    assert_eq!(code, 1, "an answer to another question is not applied");
+
     let (code, _, err) = told(&causeway(&["get", "servers", "--socket", socket]));
     assert_eq!(code, 1, "an answer to another question is not shown: {err}");
 
@@ -219,6 +278,31 @@ fn server_commands_change_what_is_in_force_and_say_so() {
     assert_eq!((code, out.as_str()), (0, "nothing changed; revision 8 is in force\n"));
 }
 
+// Holds SG-162
+#[test]
+fn drain_sets_weight_0_waits_and_removes() {
+    let directory = tempfile::tempdir().unwrap();
+    let socket = directory.path().join("api.sock");
+    let _controller = pretended_controller(&socket);
+    let socket = socket.to_str().unwrap();
+    let drain = ["server", "drain", "web", "172.16.1.20", "--remove", "--socket", socket];
+    assert_eq!(
+        told(&causeway(&drain)),
+        (
+            0,
+            "~ server group \"web\", server 172.16.1.20:80: weight 100 -> 0\nrevision 8 is in force; 1 change\n\
+             172.16.1.20:80: nothing in flight after 0s\n\
+             - server group \"web\", server 172.16.1.20:80\nrevision 8 is in force; 1 change\n"
+                .into(),
+            String::new()
+        )
+    );
+    let (_, out, _) = told(&causeway(&["server", "remove", "web", "--all", "--socket", socket]));
+    assert!(out.ends_with("revision 8 is in force; 2 changes\n"), "{out}");
+    let (code, out, _) = told(&causeway(&["cookie-key", "rotate", "--socket", socket]));
+    assert!(code == 0 && out.starts_with("sticky cookies are sealed with a new key"), "{out}");
+}
+
 #[test]
 fn refused_changes_exit_2_with_every_reason() {
     let directory = tempfile::tempdir().unwrap();
@@ -258,6 +342,11 @@ fn arguments_that_make_no_sense_exit_2_and_say_what_to_write() {
         (&["server", "weight", "web", "172.16.1.20:80=much"], "a number from 0 to 100"),
         (&["server", "replace", "web", "--add", "172.16.1.21:80"], "--remove"),
         (&["server", "replace", "web", "--remove", "172.16.1.21:80"], "--add"),
+        (&["server", "remove", "web", "172.16.1.20:80", "--all"], "--all"),
+        (&["server", "drain", "web"], "<SERVER>"),
+        (&["describe", "server", "web"], "<SERVER>"),
+        (&["get", "everything"], "server-groups"),
+        (&["rollback"], "<REVISION>"),
         (&["server", "add", "web", "172.16.1.21:80", "--weight", "x"], "--weight <WEIGHT>"),
     ] {
         let (code, out, err) = told(&causeway(arguments));

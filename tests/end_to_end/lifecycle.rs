@@ -77,12 +77,20 @@ fn what_was_answered_as_applied_survives_a_kill_right_after_the_answer() {
                 &format!("address: 172.16.1.20, port: 80, weight: {weight}"),
             )],
         );
-        let answer = balancer.ask(&Request::Apply { file_name: "resources.yaml".into(), text: text.clone() });
+        let answer = balancer.ask(&Request::Apply {
+            file_name: "resources.yaml".into(),
+            text: text.clone(),
+            follow: false,
+        });
         balancer.kill();
         let Response::Applied { revision, .. } = answer else { panic!("{answer:?}") };
         balancer = Balancer::start_with(&lab, &[]);
         assert_eq!(balancer.status().revision, Some(revision));
-        match balancer.ask(&Request::Diff { file_name: "resources.yaml".into(), text: text.clone() }) {
+        match balancer.ask(&Request::Diff {
+            file_name: "resources.yaml".into(),
+            text: text.clone(),
+            follow: false,
+        }) {
             Response::Difference { changes, .. } => assert_eq!(changes, []),
             other => panic!("{other:?}"),
         }

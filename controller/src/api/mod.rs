@@ -24,6 +24,7 @@ use crate::config::edit::{Operation, Remark};
 use crate::config::{Change, ConfigErrors, Warnings};
 use crate::store::Revision;
 use serde::{Deserialize, Serialize};
+use std::net::{IpAddr, SocketAddr};
 
 /// Longest line either side sends, bytes: resources of a thousand servers are about 100 KB.
 pub const LINE_BYTES_MAX: usize = 8 * 1024 * 1024;
@@ -38,6 +39,9 @@ pub enum Request {
         file_name: String,
         /// Resources, YAML.
         text: String,
+        /// Whether servers follow the inventory to new addresses; else they keep those they have (D-5).
+        #[serde(default)]
+        follow: bool,
     },
     /// What [`Request::Apply`] would change; answered by [`Response::Difference`] or [`Response::Refused`].
     Diff {
@@ -45,6 +49,9 @@ pub enum Request {
         file_name: String,
         /// Resources, YAML.
         text: String,
+        /// As for [`Request::Apply`].
+        #[serde(default)]
+        follow: bool,
     },
     /// Change the resources in force; answered by [`Response::Edited`] when that is done, or [`Response::Denied`].
     Edit {
@@ -106,6 +113,9 @@ pub enum Response {
         changes: Vec<Change>,
         /// What is doubtful in them.
         warnings: Warnings,
+        /// Servers that keep an address which the inventory no longer has for them.
+        #[serde(default)]
+        kept: Vec<KeptAddress>,
     },
     /// What applying would change.
     Difference {
@@ -113,6 +123,9 @@ pub enum Response {
         changes: Vec<Change>,
         /// What is doubtful in the new ones.
         warnings: Warnings,
+        /// Servers that would keep an address which the inventory no longer has for them.
+        #[serde(default)]
+        kept: Vec<KeptAddress>,
     },
     /// The configuration is wrong; nothing was applied.
     Refused {
@@ -150,6 +163,19 @@ pub enum Response {
         /// Why, and what to do.
         message: String,
     },
+}
+
+/// A server that keeps its address although the inventory has another for it (D-5).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeptAddress {
+    /// Its group.
+    pub group: String,
+    /// What it is: `ecs i-web1`.
+    pub server: String,
+    /// Where it was, and stays.
+    pub address: SocketAddr,
+    /// Where the inventory has it now.
+    pub inventory: IpAddr,
 }
 
 /// Things of one kind, in the order of their names.

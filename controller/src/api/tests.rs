@@ -153,9 +153,11 @@ async fn tells_apart_not_running_and_not_permitted() {
 
 #[test]
 fn requests_and_responses_read_as_documented() {
-    let request = Request::Apply { file_name: "r.yaml".into(), text: "vpcs: []\n".into() };
-    let json = r#"{"request":"apply","file_name":"r.yaml","text":"vpcs: []\n"}"#;
+    let request = Request::Apply { file_name: "r.yaml".into(), text: "vpcs: []\n".into(), follow: false };
+    let json = r#"{"request":"apply","file_name":"r.yaml","text":"vpcs: []\n","follow":false}"#;
     assert_eq!(serde_json::to_string(&request).unwrap(), json);
+    let short = r#"{"request":"apply","file_name":"r.yaml","text":"vpcs: []\n"}"#;
+    assert_eq!(serde_json::from_str::<Request>(short).unwrap(), request);
     assert_eq!(
         serde_json::from_str::<Request>(r#"{"request":"get","kind":"next-hops"}"#).unwrap(),
         Request::Get { kind: Kind::NextHops, name: None }

@@ -1,6 +1,6 @@
 //! `causeway describe`: everything about one thing, in words.
 
-use super::get::{self, duration, groups, servers};
+use super::get::{self, duration, groups, network, servers};
 use super::{CliError, Connection, print};
 use crate::api::{
     HealthCheckView, HealthStatus, Kind, ListenerView, LoadBalancerView, ServerGroupView, ServerView, View,
@@ -325,11 +325,10 @@ fn standing(server: &ServerView) -> String {
 fn describe_load_balancer(balancer: &LoadBalancerView) -> String {
     let mut page = Page::new(format!("Load balancer {}", balancer.name));
     page.line("edition", &balancer.edition);
-    page.line("address type", &balancer.address_type);
+    page.line("address type", format!("{}, {}", balancer.address_type, balancer.address_ip_version));
     page.line("VPC", &balancer.vpc);
     page.line("DNS name", &balancer.dns_name);
     for zone in &balancer.zones {
-        let addresses: Vec<String> = zone.local_addresses.iter().map(ToString::to_string).collect();
         let place = if zone.served_here { "" } else { ", served by another node" };
         page.line(
             "zone",
@@ -337,8 +336,8 @@ fn describe_load_balancer(balancer: &LoadBalancerView) -> String {
                 "{} (vSwitch {}): VIP {}, local addresses {}{place}",
                 zone.zone,
                 zone.vswitch,
-                zone.vip,
-                addresses.join(", ")
+                network::vips(zone),
+                network::local_addresses(zone)
             ),
         );
     }

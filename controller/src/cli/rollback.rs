@@ -24,7 +24,8 @@ pub(super) fn rollback(arguments: &RollbackArgs) -> Result<(), CliError> {
     let View::Resources(resources) = get::ask(&arguments.connection, Kind::Resources, Some(name))? else {
         return Err(CliError::UnexpectedAnswer);
     };
+    // A revision says where its servers were; that is what is wanted back.
     let file_name = format!("revision {name}");
-    let request = Request::Apply { file_name, text: resources.text };
+    let request = Request::Apply { file_name, text: resources.text, follow: true };
     print_applied(Applied::of(arguments.connection.ask(&request)?)?)
 }

@@ -6,6 +6,7 @@
 
 mod group;
 mod name;
+mod pin;
 mod remark;
 mod servers;
 mod template;
@@ -14,7 +15,8 @@ mod yaml;
 #[cfg(test)]
 mod tests;
 
-pub use name::{names_server, server_name};
+pub use name::{names_server, server_name, unqualified_arn};
+pub use pin::pin_addresses;
 pub use remark::Remark;
 
 use super::tree;

@@ -3,8 +3,8 @@
 use super::RunError;
 use super::control::Control;
 use super::reconcile::publish_error;
-use crate::api::Response;
-use crate::config::{self, Warnings};
+use crate::api::{KeptAddress, Response};
+use crate::config::{self, ConfigErrors, Parsed, StaleAddress, Warnings, edit};
 use crate::health::GroupHealth;
 use crate::model::{Node, Resources, ServerGroupName};
 use crate::plan::{Cuts, Ids};
@@ -16,16 +16,17 @@ use std::net::{SocketAddr, TcpListener};
 
 impl Control {
     /// Answers an apply.
-    pub async fn apply(&mut self, file_name: &str, text: &str) -> Response {
-        let parsed = match config::parse_resources_for(&self.node, text, file_name) {
-            Ok(parsed) => parsed,
+    pub async fn apply(&mut self, file_name: &str, text: &str, follow: bool) -> Response {
+        let Wanted { parsed, text, kept } = match self.wanted(file_name, text, follow) {
+            Ok(wanted) => wanted,
             Err(errors) => return Response::Refused { errors },
         };
         let changes = config::changes(&self.resources, &parsed.value);
-        match self.take_into_force(parsed.value, Some(text)).await {
+        match self.take_into_force(parsed.value, Some(&text)).await {
             Ok(revision) => {
                 log::info!("revision {revision} is in force");
-                Response::Applied { revision, changes, warnings: parsed.warnings }
+                log_kept(&kept);
+                Response::Applied { revision, changes, warnings: parsed.warnings, kept: views(&kept) }
             }
             Err(error) => {
                 log::error!("apply {file_name}: {error}; nothing was applied");
@@ -35,14 +36,33 @@ impl Control {
     }
 
     /// Answers a diff.
-    pub fn diff(&self, file_name: &str, text: &str) -> Response {
-        match config::parse_resources_for(&self.node, text, file_name) {
-            Ok(parsed) => Response::Difference {
+    pub fn diff(&self, file_name: &str, text: &str, follow: bool) -> Response {
+        match self.wanted(file_name, text, follow) {
+            Ok(Wanted { parsed, kept, .. }) => Response::Difference {
                 changes: config::changes(&self.resources, &parsed.value),
                 warnings: parsed.warnings,
+                kept: views(&kept),
             },
             Err(errors) => Response::Refused { errors },
         }
+    }
+
+    /// What `text` asks for, after what is in force. Unless it is to `follow`, servers keep the addresses that they
+    /// have, whatever the inventory says now (D-5, SG-40).
+    fn wanted(&self, file_name: &str, text: &str, follow: bool) -> Result<Wanted, ConfigErrors> {
+        let parsed = config::parse_resources_for(&self.node, text, file_name)?;
+        config::check_changes(&self.resources, &parsed)?;
+        let kept =
+            if follow { Vec::new() } else { config::stale_inventory_addresses(&self.resources, &parsed) };
+        if kept.is_empty() {
+            return Ok(Wanted { parsed, text: text.to_owned(), kept });
+        }
+        let pinned = edit::pin_addresses(text, &kept);
+        // Warnings as the operator's text has them: nobody has seen the other, and `kept` says what it adds.
+        let warnings = parsed.warnings;
+        let mut parsed = config::parse_resources_for(&self.node, &pinned, file_name)?;
+        parsed.warnings = warnings;
+        Ok(Wanted { parsed, text: pinned, kept })
     }
 
     /// Takes the newest revision into force again after a restart.
@@ -55,12 +75,13 @@ impl Control {
 
     /// Applies the file named on the command line, unless it says what is in force already.
     pub async fn apply_at_start(&mut self, file_name: &str, text: &str) -> Result<(), RunError> {
-        let parsed = config::parse_resources_for(&self.node, text, file_name)?;
+        let Wanted { parsed, text, kept } = self.wanted(file_name, text, false)?;
         warn(&parsed.warnings);
+        log_kept(&kept);
         if self.revision.is_some() && parsed.value == self.resources {
             return Ok(());
         }
-        let revision = self.take_into_force(parsed.value, Some(text)).await?;
+        let revision = self.take_into_force(parsed.value, Some(&text)).await?;
         log::info!("{file_name} is in force as revision {revision}");
         Ok(())
     }
@@ -161,6 +182,31 @@ impl Control {
         }
         Ok(sockets)
     }
+}
+
+/// Resources that are to be applied.
+struct Wanted {
+    parsed: Parsed<Resources>,
+    /// What to keep of them.
+    text: String,
+    /// Servers that keep their address in it, against the inventory.
+    kept: Vec<StaleAddress>,
+}
+
+fn log_kept(kept: &[StaleAddress]) {
+    for stale in kept {
+        log::warn!("{stale}; apply with --follow to move it");
+    }
+}
+
+fn views(kept: &[StaleAddress]) -> Vec<KeptAddress> {
+    let view = |stale: &StaleAddress| KeptAddress {
+        group: stale.group.to_string(),
+        server: stale.server.to_string(),
+        address: SocketAddr::new(stale.held, stale.port.get()),
+        inventory: stale.inventory,
+    };
+    kept.iter().map(view).collect()
 }
 
 /// What a failed apply puts back.

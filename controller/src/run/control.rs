@@ -123,8 +123,8 @@ impl Control {
     /// Answers a request of the API.
     pub async fn answer(&mut self, request: Request) -> Response {
         match request {
-            Request::Apply { file_name, text } => self.apply(&file_name, &text).await,
-            Request::Diff { file_name, text } => self.diff(&file_name, &text),
+            Request::Apply { file_name, text, follow } => self.apply(&file_name, &text, follow).await,
+            Request::Diff { file_name, text, follow } => self.diff(&file_name, &text, follow),
             Request::Edit { operation } => self.edit(&operation).await,
             Request::RotateCookieKey => match self.rotate_cookie_key().await {
                 Ok(()) => {

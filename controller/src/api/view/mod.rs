@@ -17,7 +17,7 @@ pub use server::{
 use crate::config::Change;
 use crate::store::Revision;
 use serde::{Deserialize, Serialize};
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 
 /// A load balancer and where it is reached.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -28,6 +28,8 @@ pub struct LoadBalancerView {
     pub edition: String,
     /// `Internet` or `Intranet`.
     pub address_type: String,
+    /// `IPv4` or `DualStack`.
+    pub address_ip_version: String,
     /// The VPC it lives in.
     pub vpc: String,
     /// The name that CNAMEs point at (D-3).
@@ -49,6 +51,10 @@ pub struct ZoneView {
     pub vip: Ipv4Addr,
     /// Sources of connections and probes toward servers (XR-22).
     pub local_addresses: Vec<Ipv4Addr>,
+    /// Where IPv6 clients send to.
+    pub ipv6_vip: Option<Ipv6Addr>,
+    /// Sources toward IPv6 servers.
+    pub ipv6_local_addresses: Vec<Ipv6Addr>,
     /// Whether this node serves the zone.
     pub served_here: bool,
 }

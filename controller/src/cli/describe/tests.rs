@@ -141,7 +141,7 @@ fn describes_load_balancers_and_listeners() {
         describe_load_balancer(&balancer()),
         "Load balancer alb1
   edition          Standard
-  address type     Internet
+  address type     Internet, IPv4
   VPC              vpc1
   DNS name         alb1.causeway.test
   zone             chengdu-a (vSwitch vsw1): VIP 203.0.113.10, local addresses 172.16.1.11, 172.16.1.12

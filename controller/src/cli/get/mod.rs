@@ -2,7 +2,7 @@
 
 pub(super) mod groups;
 mod history;
-mod network;
+pub(super) mod network;
 pub(super) mod servers;
 
 use super::{CliError, Connection, print, to_json};

@@ -1,9 +1,10 @@
 //! Tables of load balancers, listeners, routes and next hops.
 
 use super::show_optional;
-use crate::api::{ListenerStatus, ListenerView, LoadBalancerView, NextHopView, RouteTarget, RouteView};
+use crate::api::{
+    ListenerStatus, ListenerView, LoadBalancerView, NextHopView, RouteTarget, RouteView, ZoneView,
+};
 use crate::cli::table::{Align, Table};
-use std::net::Ipv4Addr;
 
 /// Two tables: names and listeners, then the addresses in each zone.
 pub(super) fn load_balancers(balancers: &[LoadBalancerView], is_wide: bool, width: Option<usize>) -> String {
@@ -41,16 +42,27 @@ pub(super) fn load_balancers(balancers: &[LoadBalancerView], is_wide: bool, widt
         ]);
         for zone in &balancer.zones {
             let mark = if zone.served_here { "" } else { " (other node)" };
-            let local: Vec<String> = zone.local_addresses.iter().map(Ipv4Addr::to_string).collect();
             zones.row([
                 balancer.name.clone(),
                 format!("{}{mark}", zone.zone),
-                zone.vip.to_string(),
-                local.join(", "),
+                vips(zone),
+                local_addresses(zone),
             ]);
         }
     }
     format!("{}\n{}", names.render(width), zones.render(width))
+}
+
+/// Addresses clients send to.
+pub(in crate::cli) fn vips(zone: &ZoneView) -> String {
+    let addresses = std::iter::once(zone.vip.to_string()).chain(zone.ipv6_vip.map(|vip| vip.to_string()));
+    addresses.collect::<Vec<_>>().join(", ")
+}
+
+pub(in crate::cli) fn local_addresses(zone: &ZoneView) -> String {
+    let of_v4 = zone.local_addresses.iter().map(ToString::to_string);
+    let of_v6 = zone.ipv6_local_addresses.iter().map(ToString::to_string);
+    of_v4.chain(of_v6).collect::<Vec<_>>().join(", ")
 }
 
 /// `Running`, or what else and, where there is room, why.

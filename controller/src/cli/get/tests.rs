@@ -25,6 +25,8 @@ pub(in crate::cli) fn balancer() -> LoadBalancerView {
         vswitch: vswitch.into(),
         vip: vip.into(),
         local_addresses: vec![[172, 16, net, 11].into(), [172, 16, net, 12].into()],
+        ipv6_vip: None,
+        ipv6_local_addresses: vec![],
         served_here,
     };
     let listener = |name: &str, protocol: &str, port, status, problem: Option<&str>| ListenerView {
@@ -43,6 +45,7 @@ pub(in crate::cli) fn balancer() -> LoadBalancerView {
         name: "alb1".into(),
         edition: "Standard".into(),
         address_type: "Internet".into(),
+        address_ip_version: "IPv4".into(),
         vpc: "vpc1".into(),
         dns_name: "alb1.causeway.test".into(),
         zones: vec![
@@ -134,6 +137,14 @@ fn shows_names_listeners_and_addresses_of_load_balancers() {
     );
     let wide = wide(&View::LoadBalancers(vec![balancer()]));
     assert!(wide.contains("TCP 9000 (Stopped: no NAT prefix)"), "{wide}");
+    let mut dual = balancer();
+    dual.zones[0].ipv6_vip = Some("2001:db8:203::10".parse().unwrap());
+    dual.zones[0].ipv6_local_addresses = vec!["2001:db8:16:1::11".parse().unwrap()];
+    let wide = self::wide(&View::LoadBalancers(vec![dual]));
+    assert!(
+        wide.contains("203.0.113.10, 2001:db8:203::10  172.16.1.11, 172.16.1.12, 2001:db8:16:1::11\n"),
+        "{wide}"
+    );
 }
 
 #[test]
@@ -321,7 +332,7 @@ fn shows_what_happened_lately() {
             event(3, None, "fail-open ended")
         ])),
         "  AGE  GROUP  SERVER          EVENT\n\
-         3m12s  web    172.16.1.20:80  is unhealthy: CONNECT_TIMEOUT (no answer within …\n   \
+         3m12s  web    172.16.1.20:80  is unhealthy: CONNECT_TIMEOUT (no answer within 5…\n   \
             3s  web    all             fail-open ended\n"
     );
     assert!(wide(&View::Events(vec![event(1, None, unhealthy)])).contains(unhealthy));

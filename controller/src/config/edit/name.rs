@@ -6,7 +6,10 @@ use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroU16;
 
 /// What names look like, for messages.
-pub(super) const FORMS: &str = "ADDRESS:PORT, ecs:ID:PORT, eni:ID:PORT, eci:ID:PORT or fc:ARN";
+pub(super) const FORMS: &str =
+    "ADDRESS:PORT, ecs:ID:PORT, eni:ID:PORT, eci:ID:PORT, fc:ARN or fc:NAME/VERSION";
+/// What the ARNs of functions begin with.
+pub(super) const ARN_PREFIX: &str = "acs:";
 
 /// A server as an operator names it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -82,7 +85,7 @@ impl ServerName {
                     && ip.is_none_or(|ip| ip == server.address.ip)
                     && fits_port(port)
             }
-            (Self::Function { arn }, ServerId::Fc(of_server)) => arn == of_server,
+            (Self::Function { arn }, ServerId::Fc(of_server)) => fits_function(arn, of_server),
             (Self::Function { .. }, _) => false,
         }
     }
@@ -103,6 +106,35 @@ impl fmt::Display for ServerName {
             Self::Function { arn } => write!(f, "fc:{arn}"),
         }
     }
+}
+
+/// Whether `text`, an ARN or `NAME[/QUALIFIER]`, may mean the function of `arn`, which has a version or alias.
+fn fits_function(text: &str, arn: &str) -> bool {
+    if text.starts_with(ARN_PREFIX) {
+        return text == arn || text == unqualified_arn(arn);
+    }
+    let (name, qualifier) = match text.split_once('/') {
+        Some((name, qualifier)) => (name, Some(qualifier)),
+        None => (text, None),
+    };
+    let named = unqualified_arn(arn).rsplit('/').next().is_some_and(|last| last == name);
+    named
+        && qualifier.is_none_or(|qualifier| {
+            arn.ends_with(&format!("/{name}/{qualifier}"))
+                || arn.contains(&format!(".{qualifier}/functions/"))
+        })
+}
+
+/// `arn` of a function without its version or alias: `.../functions/NAME/2` and `.../services/SERVICE.2/functions/NAME`
+/// have one.
+pub fn unqualified_arn(arn: &str) -> String {
+    let Some((before, function)) = arn.split_once("functions/") else { return arn.to_owned() };
+    let before = match before.rsplit_once('.') {
+        Some((service, _)) if before.contains(":services/") => format!("{service}/"),
+        _ => before.to_owned(),
+    };
+    let name = function.split('/').next().unwrap_or(function);
+    format!("{before}functions/{name}")
 }
 
 /// Whether an operator may mean by `name` the server of that id (`ecs:i-web1`, or none) and address, as they are shown.
@@ -226,7 +258,28 @@ mod tests {
         {
             assert!(!means(name, Some("ecs:i-web1")), "{name}");
         }
-        assert!(means("fc:acs:fc:x", Some("fc:acs:fc:x")) && !means("fc:acs:fc:y", Some("fc:acs:fc:x")));
+    }
+
+    #[test]
+    fn finds_functions_by_arn_or_name_with_or_without_their_version() {
+        let new = "fc:acs:fc:chengdu:1234:functions/resize/prod";
+        let old = "fc:acs:fc:chengdu:1234:services/img.v1.1/functions/hook";
+        let means = |name, id| names_server(name, Some(id), "172.16.1.50:9000".parse().unwrap());
+        for name in [new, "fc:acs:fc:chengdu:1234:functions/resize", "fc:resize", "fc:resize/prod"] {
+            assert!(means(name, new) && !means(name, old), "{name}");
+        }
+        for name in [old, "fc:acs:fc:chengdu:1234:services/img.v1/functions/hook", "fc:hook", "fc:hook/1"] {
+            assert!(means(name, old) && !means(name, new), "{name}");
+        }
+        for name in [
+            "fc:resize/2",
+            "fc:size",
+            "fc:acs:fc:chengdu:1234:functions/resize/2",
+            "fc:hook/2",
+            "172.16.1.50:9000",
+        ] {
+            assert!(!means(name, new) && !means(name, old), "{name}");
+        }
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Servers of a group.
 
 use super::group;
-use super::name::{FORMS, InventoryKind, ServerName, server_name};
+use super::name::{ARN_PREFIX, FORMS, InventoryKind, ServerName, server_name};
 use super::remark::Remarks;
 use super::yaml::{Map, Yaml};
 use super::{NewServer, ServerSettings};
@@ -296,7 +296,7 @@ fn fits_type(name: &ServerName, group: &ServerGroup, denials: &mut Remarks) -> b
     let (of_group, example) = match group.group_type {
         ServerGroupType::Instance => ("Instance", "ecs:ID:PORT, eni:ID:PORT or eci:ID:PORT"),
         ServerGroupType::Ip => ("Ip", "ADDRESS:PORT"),
-        ServerGroupType::Fc => ("Fc", "fc:ARN"),
+        ServerGroupType::Fc => ("Fc", "fc:ARN or fc:NAME/VERSION"),
     };
     if fitting != group.group_type {
         denials.add(
@@ -321,7 +321,14 @@ fn entry_of(name: &ServerName, wanted: &NewServer) -> Map {
                 entry.set("address", Yaml::text(ip.to_string()));
             }
         }
-        ServerName::Function { arn } => entry.set("fc", Yaml::text(arn)),
+        ServerName::Function { arn } if arn.starts_with(ARN_PREFIX) => entry.set("fc", Yaml::text(arn)),
+        ServerName::Function { arn: name } => match name.split_once('/') {
+            Some((name, qualifier)) => {
+                entry.set("function", Yaml::text(name));
+                entry.set("qualifier", Yaml::text(qualifier));
+            }
+            None => entry.set("function", Yaml::text(name)),
+        },
     }
     if let Some(port) = name.port() {
         entry.set("port", Yaml::Integer(port.into()));

@@ -1,8 +1,9 @@
 //! Each operation and each of its refusals, on the tutorial's resources.
 
 use super::*;
-use crate::config::tests::{NODE, RESOURCES};
-use crate::config::{changes, parse_node};
+use crate::config::tests::{NETWORK, NODE, RESOURCES};
+use crate::config::{changes, parse_node, stale_inventory_addresses};
+use crate::model::{HealthCheckProtocol, ServerGroupName};
 
 fn node() -> Parsed<Node> {
     parse_node(NODE, "node.yaml").unwrap_or_else(|errors| panic!("{errors}"))
@@ -389,4 +390,186 @@ fn says_which_groups_there_are_when_one_is_unknown() {
 #[test]
 fn warns_only_of_what_the_edit_brings() {
     assert_eq!(done_on(RESOURCES, &set(vec![weight("172.16.1.20:80", 1)])).new_warnings, []);
+}
+
+/// Groups of every type on networks with an inventory.
+fn with_inventory() -> String {
+    let groups = "server_groups:
+  - name: shop
+    type: Instance
+    vpc: vpc1
+    health_check: {enabled: false}
+    servers: [{ecs: i-web1, port: 80}, {eni: eni-web1, address: 172.16.1.21, port: 80}]
+  - name: hello
+    type: Fc
+    servers: [{function: resize, qualifier: prod}]
+  - {name: spare, type: Fc, servers: []}
+health_check_templates:
+  - {name: strict, protocol: HTTP, path: /health, codes: [http_2xx], interval: 1, unhealthy_threshold: 2}
+  - {name: plain, protocol: TCP}
+listeners: []
+";
+    NETWORK.to_owned() + groups
+}
+
+fn addresses(edited: &Edited, group: &str) -> Vec<String> {
+    let group = &edited.parsed.value.server_groups[&ServerGroupName::new(group)];
+    group.servers.iter().map(|server| format!("{} {}", server.id, server.address)).collect()
+}
+
+#[test]
+fn adds_and_removes_machines_of_the_inventory() {
+    let text = with_inventory();
+    let add = |servers: &[&str]| Operation::AddServers {
+        group: "shop".into(),
+        servers: servers.iter().map(|name| new(name)).collect(),
+    };
+    let edited = done_on(&text, &add(&["ecs:i-web1:81", "ecs:i-web1@172.16.2.20:80", "eci:i-box1:80"]));
+    assert_eq!(
+        addresses(&edited, "shop")[2..],
+        ["ecs i-web1 172.16.1.20:81", "ecs i-web1 172.16.2.20:80", "eci i-box1 172.16.2.30:80"]
+    );
+    let already = denials_on(&text, &add(&["ecs:i-web1:80", "eni:eni-web1@172.16.1.21:80"]));
+    assert_eq!(already.len(), 2, "{already:?}");
+    assert!(already.iter().all(|line| line.starts_with("[ResourceAlreadyExist.Server] ")), "{already:?}");
+    let unknown = denials_on(&text, &add(&["ecs:i-nothing:80"]));
+    assert!(unknown[0].starts_with("[ResourceNotFound.Ecs] "), "{unknown:?}");
+    let by_address = denials_on(&text, &add(&["172.16.1.22:80"]));
+    assert!(by_address[0].starts_with("[Mismatch.ServerType] "), "{by_address:?}");
+
+    let remove =
+        |servers: &[&str]| Operation::RemoveServers { group: "shop".into(), servers: names(servers) };
+    let left = done_on(&text, &remove(&["ecs:i-web1:80"]));
+    assert_eq!(addresses(&left, "shop"), ["eni eni-web1 172.16.1.21:80"]);
+    let left = done_on(&text, &remove(&["172.16.1.21:80"]));
+    assert_eq!(addresses(&left, "shop"), ["ecs i-web1 172.16.1.20:80"]);
+    let all = done_on(&text, &remove(&["ecs:i-web1@172.16.1.20:80", "eni:eni-web1"]));
+    assert_eq!(addresses(&all, "shop"), [""; 0]);
+}
+
+// Holds SG-70, SG-71, SG-73
+#[test]
+fn adds_and_removes_functions_but_does_not_replace_them() {
+    let text = with_inventory();
+    let resize = "acs:fc:chengdu:1234:functions/resize";
+    for (name, arn) in [
+        (format!("fc:{resize}"), format!("fc {resize}/LATEST 172.16.1.50:9000")),
+        (format!("fc:{resize}/prod"), format!("fc {resize}/prod 172.16.1.52:9002")),
+        ("fc:resize".to_owned(), format!("fc {resize}/LATEST 172.16.1.50:9000")),
+        ("fc:resize/prod".to_owned(), format!("fc {resize}/prod 172.16.1.52:9002")),
+    ] {
+        let add = Operation::AddServers { group: "spare".into(), servers: vec![new(&name)] };
+        assert_eq!(addresses(&done_on(&text, &add), "spare"), [arn], "{name}");
+    }
+    let second = Operation::AddServers { group: "hello".into(), servers: vec![new("fc:hook/1")] };
+    assert!(!denials_on(&text, &second).is_empty(), "a group has one function");
+    for name in ["fc:resize", "fc:resize/prod"] {
+        let remove = Operation::RemoveServers { group: "hello".into(), servers: names(&[name]) };
+        assert_eq!(addresses(&done_on(&text, &remove), "hello"), [""; 0], "{name}");
+    }
+    let replace = Operation::ReplaceServers {
+        group: "hello".into(),
+        added: vec![new("fc:hook/1")],
+        removed: names(&["fc:resize"]),
+    };
+    assert_eq!(
+        denials_on(&text, &replace),
+        [
+            "[OperationDenied.ServerGroupTypeFc] server group \"hello\": type Fc: servers of a group of this type are not \
+          replaced; remove its function, then add another"
+        ]
+    );
+}
+
+// Holds SG-194
+#[test]
+fn applies_a_copy_of_a_health_check_template() {
+    let text = with_inventory();
+    let apply = |template: &str, group: &str| Operation::ApplyHealthCheckTemplate {
+        template: template.into(),
+        group: group.into(),
+    };
+    let check = |edited: &Edited, group: &str| {
+        edited.parsed.value.server_groups[&ServerGroupName::new(group)].health_check.clone()
+    };
+    for group in ["shop", "hello"] {
+        let edited = done_on(&text, &apply("strict", group));
+        let applied = check(&edited, group).expect("checks are on");
+        assert_eq!((applied.interval.as_secs(), applied.unhealthy_threshold), (1, 2));
+        assert!(matches!(&applied.protocol, HealthCheckProtocol::Http { path, .. } if path == "/health"));
+
+        // Nothing is left of what was there before, nor does a change of the template reach the group.
+        let replaced = done_on(&edited.text, &apply("plain", group));
+        let plain = check(&replaced, group).expect("checks are on");
+        assert_eq!((plain.protocol, plain.interval.as_secs()), (HealthCheckProtocol::Tcp, 2));
+        let changed = edited.text.replacen("interval: 1", "interval: 9", 1);
+        assert_ne!(changed, edited.text);
+        let delete = Operation::DeleteHealthCheckTemplates { names: names(&["strict"]) };
+        assert_eq!(check(&done_on(&edited.text, &delete), group), Some(applied));
+    }
+    assert_eq!(
+        denials_on(&text, &apply("strikt", "shop")),
+        [
+            "[ResourceNotFound.HealthCheckTemplate] health check template \"strikt\": it does not exist; did you mean \
+          \"strict\"?"
+        ]
+    );
+    let both = denials_on(&text, &apply("strikt", "shoq"));
+    assert!(both[1].starts_with("[ResourceNotFound.ServerGroup] server group \"shoq\""), "{both:?}");
+}
+
+// Holds SG-194
+#[test]
+fn deletes_up_to_ten_templates() {
+    let text = with_inventory();
+    let delete = |names: &[&str]| Operation::DeleteHealthCheckTemplates { names: self::names(names) };
+    let edited = done_on(&text, &delete(&["strict", "plain"]));
+    assert!(edited.parsed.value.health_check_templates.is_empty());
+    assert_eq!(
+        denials_on(&text, &delete(&["plain", "other", "plain"])),
+        [
+            "[ResourceNotFound.HealthCheckTemplate] health check template \"other\": it does not exist; there are \
+             \"plain\", \"strict\"",
+            "[DuplicatedParam.HealthCheckTemplateIds] health check template \"plain\": it is named twice; name it once",
+        ]
+    );
+    let eleven: Vec<String> = (0..11).map(|number| format!("t{number}")).collect();
+    let ten = Operation::DeleteHealthCheckTemplates { names: eleven[..10].to_vec() };
+    assert!(
+        denials_on(&text, &ten).iter().all(|line| line.starts_with("[ResourceNotFound.HealthCheckTemplate]"))
+    );
+    assert_eq!(
+        denials_on(&text, &Operation::DeleteHealthCheckTemplates { names: eleven }),
+        [
+            "[IllegalParam.HealthCheckTemplateIds] 11 health check templates: 1 to 10 are deleted at a time; delete them in \
+          several calls"
+        ]
+    );
+    assert!(denials_on(&text, &delete(&[]))[0].starts_with("[MissingParam.HealthCheckTemplateIds] "));
+}
+
+// Holds SG-40
+#[test]
+fn pins_servers_to_the_addresses_they_have() {
+    let parse =
+        |text: &str| parse_resources_for(&node(), text, "r.yaml").unwrap_or_else(|errors| panic!("{errors}"));
+    let old = with_inventory();
+    let new = old.replace(
+        "        address: 172.16.1.20\n        secondary_addresses: [172.16.1.21]",
+        "        address: 172.16.1.60\n        secondary_addresses: [172.16.1.21]",
+    );
+    assert_ne!(new, old);
+    let in_force = parse(&old).value;
+    let stale = stale_inventory_addresses(&in_force, &parse(&new));
+    assert_eq!(stale.len(), 1, "{stale:?}");
+    let pinned = pin_addresses(&new, &stale);
+    let after = parse(&pinned);
+    let of = |resources: &Resources| {
+        let shop = &resources.server_groups[&ServerGroupName::new("shop")];
+        shop.servers.iter().map(|server| server.address.to_string()).collect::<Vec<_>>()
+    };
+    assert_eq!(of(&after.value), of(&in_force), "as before");
+    assert_eq!(of(&parse(&new).value)[0], "172.16.1.60:80", "where it would have gone");
+    assert_eq!(after.value.inventory, parse(&new).value.inventory, "the inventory is the new one");
+    assert_eq!(stale_inventory_addresses(&in_force, &after), []);
 }

@@ -1,6 +1,7 @@
 //! What servers refer to by id.
 
 use crate::api::InventoryView;
+use crate::config::edit::unqualified_arn;
 use crate::model::{InstanceKind, NetworkInterface, Resources, ServerId};
 use crate::run::control::Control;
 
@@ -49,7 +50,7 @@ fn view(resources: &Resources, kind: &str, id: &str, interfaces: &[&NetworkInter
         ServerId::Ecs(of_server) => kind == "Ecs" && of_server == id,
         ServerId::Eci(of_server) => kind == "Eci" && of_server == id,
         ServerId::Eni(of_server) => kind == "Eni" && of_server == id,
-        ServerId::Fc(of_server) => kind == "Fc" && of_server.starts_with(id),
+        ServerId::Fc(of_server) => kind == "Fc" && unqualified_arn(of_server) == id,
         ServerId::Ip => false,
     };
     let groups = resources.server_groups.values();

@@ -6,7 +6,8 @@ use crate::api::{
     ZoneView,
 };
 use crate::model::{
-    AddressType, Edition, Encapsulation, Listener, ListenerProtocol, NextHop, NodeZone, TransitRouter,
+    AddressType, Edition, Encapsulation, IpVersion, Listener, ListenerProtocol, NextHop, NodeZone,
+    TransitRouter,
 };
 use crate::run::control::Control;
 use forwarder_common::counters::HopCounters;
@@ -26,6 +27,11 @@ impl Control {
                 AddressType::Intranet => "Intranet",
             }
             .into(),
+            address_ip_version: match balancer.address_ip_version {
+                IpVersion::Ipv4 => "IPv4",
+                IpVersion::DualStack => "DualStack",
+            }
+            .into(),
             vpc: balancer.vpc.to_string(),
             dns_name: balancer.dns_name.clone(),
             zones: balancer
@@ -36,6 +42,8 @@ impl Control {
                     vswitch: mapping.vswitch.to_string(),
                     vip: mapping.vip,
                     local_addresses: mapping.local_addresses.clone(),
+                    ipv6_vip: mapping.ipv6_vip,
+                    ipv6_local_addresses: mapping.ipv6_local_addresses.clone(),
                     served_here: node.zone(&mapping.zone).is_some(),
                 })
                 .collect(),
