@@ -85,7 +85,9 @@ fn pretended_controller(socket: &Path) -> tokio::runtime::Runtime {
                     }]),
                 },
                 Request::Edit { operation } => edited(&operation),
-                Request::Status => Response::Failed { message: "no status today; ask tomorrow".into() },
+                Request::RotateCookieKey | Request::Status => {
+                    Response::Failed { message: "no status today; ask tomorrow".into() }
+                }
             };
             let _ = answer.send(response);
         }

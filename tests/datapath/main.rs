@@ -11,6 +11,7 @@ mod connection;
 mod drop_reasons;
 mod egress;
 mod expiry;
+mod groups;
 mod log;
 mod mss;
 mod random;

@@ -7,6 +7,16 @@ use tests::forwarder::Forwarder;
 use tests::packet::{frame, icmp, ipv4, tcp, udp, vxlan};
 use tests::scenario::HOPS;
 
+/// An IPv6 packet from a client to a VIP of that family.
+fn ipv6(next_header: u8, payload: &[u8]) -> Vec<u8> {
+    let octets = |text: &str| text.parse::<std::net::Ipv6Addr>().expect("an address").octets();
+    let mut packet = vec![0x60, 0, 0, 0, 0, payload.len() as u8, next_header, 64];
+    packet.extend(octets("2001:db8::7"));
+    packet.extend(octets("2001:db8::10"));
+    packet.extend(payload);
+    frame(0x86dd, &packet)
+}
+
 /// Packets that concern nobody here, by what they are.
 fn foreign_packets() -> Vec<(&'static str, Vec<u8>)> {
     let syn = tcp("192.0.2.7:31337 -> 198.51.100.1:9000").syn();
@@ -20,6 +30,19 @@ fn foreign_packets() -> Vec<(&'static str, Vec<u8>)> {
             ),
         ),
         ("IPv6", frame(0x86dd, &[0x60; 60])),
+        (
+            "TCP over IPv6 to the port of a TCP listener",
+            ipv6(6, &[0x7a, 0x69, 0x23, 0x28, 0, 0, 0, 1, 0, 0, 0, 0, 0x50, 2, 0xff, 0xff, 0, 0, 0, 0]),
+        ),
+        (
+            "UDP over IPv6 to the tunnel port",
+            ipv6(17, &[0x12, 0xb5, 0x12, 0xb5, 0, 16, 0, 0, 8, 0, 0, 0, 0, 0, 101, 0]),
+        ),
+        (
+            "a neighbour's solicitation",
+            ipv6(58, &[135, 0, 0, 0, 0, 0, 0, 0, 0x20, 1, 0x0d, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x10]),
+        ),
+        ("a later fragment over IPv6", ipv6(44, &[6, 0, 5, 0xa9, 0, 0, 0, 1, 1, 2, 3, 4])),
         ("an IP header cut short", syn.clone().truncated(33).bytes()),
         (
             "TCP cut off before its ports",
@@ -73,6 +96,9 @@ fn passes_what_is_not_ours_without_a_change() {
         forwarder.from_zone(&frame).passes_untouched();
         if is_fit_for_tc(&frame) {
             forwarder.tc_ingress(&frame).passes_untouched();
+        }
+        if frame[12..14] == [0x86, 0xdd] {
+            forwarder.tc_egress(&frame).passes_untouched();
         }
         assert_eq!(forwarder.from_zone(&frame).moved, Default::default(), "{what}");
     }

@@ -211,6 +211,37 @@ mod tests {
     }
 
     #[test]
+    fn names_settings_servers_inventory_and_templates() {
+        let network = include_str!("tests/network.yaml");
+        let old = format!(
+            "{network}server_groups:\n  - {{name: g1, vpc: vpc1, health_check: {{enabled: true}}, servers: [{{ecs: i-web1, \
+             port: 80}}]}}\nhealth_check_templates: [{{name: deep}}]\n"
+        );
+        let new = old
+            .replace("address: 172.16.1.20", "address: 172.16.1.99")
+            .replace("name: far\n", "name: far\n    handler: event\n")
+            .replace("name: deep", "name: deep, interval: 9")
+            .replace("enabled: true}", "enabled: true}, scheduler: Wlc, sticky_session: {}");
+        assert_eq!(
+            between(&old, &new),
+            [
+                "~ server group \"g1\": scheduler, sticky_session",
+                "- server group \"g1\", server 172.16.1.20:80",
+                "+ server group \"g1\", server 172.16.1.99:80",
+                "~ interface \"eni-web1\": addresses 172.16.1.20, 172.16.1.21, 2001:db8:16:1::20 -> \
+                 172.16.1.99, 172.16.1.21, 2001:db8:16:1::20",
+                "~ function \"acs:fc:hangzhou:1234:functions/far\"",
+                "~ health check template \"deep\"",
+            ]
+        );
+        let by_eni = old.replace("ecs: i-web1", "eni: eni-web1");
+        assert_eq!(
+            between(&old, &by_eni),
+            ["~ server group \"g1\", server 172.16.1.20:80: ecs i-web1 -> eni eni-web1"]
+        );
+    }
+
+    #[test]
     fn shows_everything_of_a_first_revision_as_added() {
         let added = changes(&Resources::default(), &parse_resources(TUTORIAL, "r.yaml").unwrap().value);
         assert_eq!(added.len(), 2 + 2 + 1 + 2 + 2);

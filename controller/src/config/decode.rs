@@ -228,15 +228,17 @@ pub(super) trait Decode: Sized {
 impl<T: Decode> Decode for Vec<T> {
     fn decode(tree: &Tree, slot: Slot<'_>, report: &mut Report<'_>) -> Option<Self> {
         match &tree.value {
-            Value::Sequence(items) => Some(
-                items
+            Value::Sequence(items) => {
+                let good: Vec<T> = items
                     .iter()
                     .enumerate()
                     .filter_map(|(index, item)| {
                         T::decode(item, Slot { number: Some(index + 1), ..slot }, report)
                     })
-                    .collect(),
-            ),
+                    .collect();
+                // A list of nothing but mistakes is not an empty one, which may be a mistake of another kind.
+                (!good.is_empty() || items.is_empty()).then_some(good)
+            }
             other => {
                 let value = format!("{} {}", slot.key, report.written(tree));
                 report.error(

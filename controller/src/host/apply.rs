@@ -4,9 +4,11 @@ use super::desired::{Address, HostState, Route, RouteTarget, Rule};
 use super::difference::{Change, changes};
 use super::{HostError, PROTOCOL, kernel};
 use futures_util::TryStreamExt;
-use ipnet::Ipv4Net;
+use ipnet::IpNet;
 use rtnetlink::packet_route::AddressFamily;
-use rtnetlink::packet_route::address::{AddressAttribute, AddressMessage, AddressProtocol, AddressScope};
+use rtnetlink::packet_route::address::{
+    AddressAttribute, AddressFlags, AddressMessage, AddressProtocol, AddressScope, CacheInfo,
+};
 use rtnetlink::packet_route::link::LinkAttribute;
 use rtnetlink::packet_route::route::{
     RouteAddress, RouteAttribute, RouteMessage, RouteMetric, RouteProtocol, RouteScope, RouteType,
@@ -45,21 +47,25 @@ impl Host {
         let addresses: Vec<AddressMessage> =
             self.handle.address().get().execute().try_collect().await.map_err(kernel("list addresses"))?;
         state.addresses.extend(addresses.iter().filter_map(|message| our_address(message, &interfaces)));
-        let rules: Vec<RuleMessage> = self
-            .handle
-            .rule()
-            .get(IpVersion::V4)
-            .execute()
-            .try_collect()
-            .await
-            .map_err(kernel("list rules"))?;
-        state.rules.extend(rules.iter().filter_map(our_rule));
-        let mut ours = RouteMessage::default();
-        ours.header.address_family = AddressFamily::Inet;
-        ours.header.protocol = RouteProtocol::Other(PROTOCOL);
-        let routes: Vec<RouteMessage> =
-            self.handle.route().get(ours).execute().try_collect().await.map_err(kernel("list routes"))?;
-        state.routes.extend(routes.iter().filter_map(|message| our_route(message, &interfaces)));
+        for version in [IpVersion::V4, IpVersion::V6] {
+            let rules: Vec<RuleMessage> = self
+                .handle
+                .rule()
+                .get(version)
+                .execute()
+                .try_collect()
+                .await
+                .map_err(kernel("list rules"))?;
+            state.rules.extend(rules.iter().filter_map(our_rule));
+        }
+        for family in [AddressFamily::Inet, AddressFamily::Inet6] {
+            let mut ours = RouteMessage::default();
+            ours.header.address_family = family;
+            ours.header.protocol = RouteProtocol::Other(PROTOCOL);
+            let routes: Vec<RouteMessage> =
+                self.handle.route().get(ours).execute().try_collect().await.map_err(kernel("list routes"))?;
+            state.routes.extend(routes.iter().filter_map(|message| our_route(message, &interfaces)));
+        }
         Ok(state)
     }
 
@@ -144,7 +150,7 @@ impl Host {
         let (what, result) = match change {
             Change::AddAddress(address) => {
                 let index = interfaces.index(&address.interface)?;
-                let mut request = handle.address().add(index, address.address.into(), 32);
+                let mut request = handle.address().add(index, address.address, length(address.address));
                 *request.message_mut() = address_message(address, index);
                 (format!("add address {address:?}"), request.execute().await)
             }
@@ -202,24 +208,43 @@ impl Interfaces {
     }
 }
 
+/// The prefix length of an address alone, and its family.
+fn length(address: IpAddr) -> u8 {
+    if address.is_ipv4() { 32 } else { 128 }
+}
+
+fn family(address: IpAddr) -> AddressFamily {
+    if address.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 }
+}
+
 fn address_message(address: &Address, index: u32) -> AddressMessage {
     let mut message = AddressMessage::default();
-    message.header.family = AddressFamily::Inet;
-    message.header.prefix_len = 32;
-    message.header.scope = AddressScope::Host;
+    message.header.family = family(address.address);
+    message.header.prefix_len = length(address.address);
     message.header.index = index;
     message.attributes = vec![
-        AddressAttribute::Local(address.address.into()),
-        AddressAttribute::Address(address.address.into()),
+        AddressAttribute::Local(address.address),
+        AddressAttribute::Address(address.address),
         AddressAttribute::Protocol(AddressProtocol::Other(PROTOCOL)),
     ];
+    if address.address.is_ipv4() {
+        message.header.scope = AddressScope::Host;
+    } else {
+        let mut lifetime = CacheInfo::default();
+        // Deprecated from the start, and valid for ever.
+        (lifetime.ifa_preferred, lifetime.ifa_valid) = (0, u32::MAX);
+        message.attributes.push(AddressAttribute::CacheInfo(lifetime));
+        message.attributes.push(AddressAttribute::Flags(AddressFlags::Nodad | AddressFlags::Noprefixroute));
+    }
     message
 }
 
 fn our_address(message: &AddressMessage, interfaces: &Interfaces) -> Option<Address> {
     let is_ours = message.attributes.contains(&AddressAttribute::Protocol(AddressProtocol::Other(PROTOCOL)));
+    // IPv6 addresses have no peer, so the kernel gives them as Address alone.
     let address = message.attributes.iter().find_map(|attribute| match attribute {
-        AddressAttribute::Local(IpAddr::V4(address)) => Some(*address),
+        AddressAttribute::Local(address @ IpAddr::V4(_)) => Some(*address),
+        AddressAttribute::Address(address @ IpAddr::V6(_)) => Some(*address),
         _ => None,
     })?;
     let interface = interfaces.name(message.header.index)?.to_owned();
@@ -228,11 +253,11 @@ fn our_address(message: &AddressMessage, interfaces: &Interfaces) -> Option<Addr
 
 fn rule_message(rule: &Rule) -> RuleMessage {
     let mut message = RuleMessage::default();
-    message.header.family = AddressFamily::Inet;
-    message.header.src_len = 32;
+    message.header.family = family(rule.source);
+    message.header.src_len = length(rule.source);
     message.header.action = RuleAction::ToTable;
     message.attributes = vec![
-        RuleAttribute::Source(rule.source.into()),
+        RuleAttribute::Source(rule.source),
         RuleAttribute::Priority(rule.priority),
         RuleAttribute::Table(rule.table),
         RuleAttribute::Protocol(RouteProtocol::Other(PROTOCOL)),
@@ -245,7 +270,7 @@ fn our_rule(message: &RuleMessage) -> Option<Rule> {
     for attribute in &message.attributes {
         match attribute {
             RuleAttribute::Protocol(protocol) => ours = u8::from(*protocol) == PROTOCOL,
-            RuleAttribute::Source(IpAddr::V4(address)) => source = Some(*address),
+            RuleAttribute::Source(address) => source = Some(*address),
             RuleAttribute::Priority(number) => priority = *number,
             RuleAttribute::Table(number) => table = *number,
             _ => {}
@@ -255,8 +280,10 @@ fn our_rule(message: &RuleMessage) -> Option<Rule> {
 }
 
 fn route_message(route: &Route, interfaces: &Interfaces) -> Result<RouteMessage, HostError> {
-    let mut builder = RouteMessageBuilder::<Ipv4Addr>::new()
-        .destination_prefix(route.destination.addr(), route.destination.prefix_len())
+    let (address, length) = (route.destination.addr(), route.destination.prefix_len());
+    let mut builder = RouteMessageBuilder::<IpAddr>::new()
+        .destination_prefix(address, length)
+        .map_err(|error| HostError::Route { destination: route.destination, reason: error.to_string() })?
         .table_id(route.table)
         .protocol(RouteProtocol::Other(PROTOCOL));
     if route.metric != 0 {
@@ -264,11 +291,13 @@ fn route_message(route: &Route, interfaces: &Interfaces) -> Result<RouteMessage,
     }
     let message = match &route.target {
         RouteTarget::OnLink { interface } => {
-            builder.scope(RouteScope::Link).output_interface(interfaces.index(interface)?).build()
+            // IPv6 routes have no scope.
+            let scope = if address.is_ipv4() { RouteScope::Link } else { RouteScope::Universe };
+            builder.scope(scope).output_interface(interfaces.index(interface)?).build()
         }
         RouteTarget::Via { gateway, interface, mtu } => {
-            let mut message =
-                builder.gateway(*gateway).output_interface(interfaces.index(interface)?).build();
+            let mut message = builder.output_interface(interfaces.index(interface)?).build();
+            message.attributes.push(RouteAttribute::Gateway(RouteAddress::Inet(*gateway)));
             message.attributes.push(RouteAttribute::Metrics(vec![RouteMetric::Mtu(*mtu)]));
             message
         }
@@ -286,11 +315,14 @@ fn our_route(message: &RouteMessage, interfaces: &Interfaces) -> Option<Route> {
     if u8::from(message.header.protocol) != PROTOCOL {
         return None;
     }
-    let (mut destination, mut oif, mut metric, mut mtu) = (Ipv4Addr::UNSPECIFIED, None, 0, 0);
+    let (mut destination, mut oif, mut metric, mut mtu) = (None, None, 0, 0);
     let mut table = u32::from(message.header.table);
     for attribute in &message.attributes {
         match attribute {
-            RouteAttribute::Destination(RouteAddress::Inet(address)) => destination = *address,
+            RouteAttribute::Destination(RouteAddress::Inet(address)) => destination = Some((*address).into()),
+            RouteAttribute::Destination(RouteAddress::Inet6(address)) => {
+                destination = Some((*address).into())
+            }
             RouteAttribute::Oif(index) => oif = interfaces.name(*index).map(str::to_owned),
             RouteAttribute::Priority(number) => metric = *number,
             RouteAttribute::Table(number) => table = *number,
@@ -309,7 +341,8 @@ fn our_route(message: &RouteMessage, interfaces: &Interfaces) -> Option<Route> {
         (_, None, Some(interface)) => RouteTarget::OnLink { interface },
         _ => return None,
     };
-    let destination = Ipv4Net::new(destination, message.header.destination_prefix_length).ok()?;
+    // A default route has no destination, and none of ours is one.
+    let destination = IpNet::new(destination?, message.header.destination_prefix_length).ok()?;
     Some(Route { table, destination, metric, target })
 }
 

@@ -6,26 +6,31 @@
 //! first client interface, or on `lo` if there is none. NAT addresses are never local: every packet to them is XDP's.
 //! What XDP did not take is discarded by a blackhole route, so that the host neither answers nor forwards it.
 //!
+//! IPv6 addresses are `/128` likewise. There is no scope host for them; that they are deprecated from the start keeps the
+//! kernel from picking them, and a flag keeps it from making a route. They skip duplicate address detection, since
+//! sockets could not bind them meanwhile.
+//!
 //! **Routes.** Traffic from a local address follows the system route table of its VPC and nothing an operator may have
 //! put elsewhere (XR-54, XR-103): a rule per local address leads to one private table per VPC, which holds the vSwitches
 //! the node is attached to and the VPC's routes toward its transit routers. `tc_egress` wraps what leaves by the latter;
 //! the plain route only has to lead there, with an MTU that leaves room for the tunnel header. A destination no next hop
 //! serves is unreachable, not left to the default route. Everything else (other vSwitches of the VPC) continues with
-//! the tables that follow, as for any traffic of the host.
+//! the tables that follow, as for any traffic of the host. IPv6 servers are always inside the VPC, so for IPv6 there are
+//! the vSwitches only.
 
 use super::{RULE_PRIORITY, TABLE_BASE, TABLE_MAIN};
 use crate::model::{
-    Encapsulation, LoadBalancer, NextHop, NextHopName, Node, NodeZone, Resources, Vpc, VpcName, Weight,
-    ZoneMapping,
+    Encapsulation, LoadBalancer, NextHop, NextHopName, Node, NodeZone, Resources, Vpc, VpcName, Vswitch,
+    Weight, ZoneMapping,
 };
-use ipnet::Ipv4Net;
+use ipnet::IpNet;
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 
 /// Everything of ours in the kernel's tables.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct HostState {
-    /// `/32` addresses.
+    /// `/32` and `/128` addresses.
     pub addresses: BTreeSet<Address>,
     /// Policy rules.
     pub rules: BTreeSet<Rule>,
@@ -48,13 +53,13 @@ impl HostState {
     }
 }
 
-/// A `/32` of scope host on an interface.
+/// A `/32` of scope host, or a `/128`, on an interface.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Address {
     /// The interface.
     pub interface: String,
     /// The address.
-    pub address: Ipv4Addr,
+    pub address: IpAddr,
 }
 
 /// `from SOURCE lookup TABLE`.
@@ -63,7 +68,7 @@ pub struct Rule {
     /// Place among all rules; lower is earlier.
     pub priority: u32,
     /// Local address.
-    pub source: Ipv4Addr,
+    pub source: IpAddr,
     /// Where its traffic is looked up.
     pub table: u32,
 }
@@ -74,7 +79,7 @@ pub struct Route {
     /// Table it is in.
     pub table: u32,
     /// Where it leads.
-    pub destination: Ipv4Net,
+    pub destination: IpNet,
     /// Lower wins; the next one takes over when an interface goes down.
     pub metric: u32,
     /// How.
@@ -116,6 +121,8 @@ pub enum RouteTarget {
 
 /// Metric of the route that catches a destination whose next hops are all gone.
 const METRIC_UNREACHABLE: u32 = 10_000;
+/// Metric of IPv6 routes.
+const METRIC_IPV6: u32 = 1;
 
 /// What `node` needs to serve `resources`.
 ///
@@ -125,7 +132,7 @@ pub fn desired(node: &Node, resources: &Resources, silent: &BTreeSet<NextHopName
     let mut state = HostState::default();
     if let Some(prefix) = node.nat_prefix {
         let target = RouteTarget::Blackhole;
-        state.routes.insert(Route { table: TABLE_MAIN, destination: prefix, metric: 0, target });
+        state.routes.insert(Route { table: TABLE_MAIN, destination: prefix.into(), metric: 0, target });
     }
     let tables: BTreeMap<&VpcName, u32> = resources.vpcs.keys().zip(TABLE_BASE..).collect();
     for balancer in resources.load_balancers.values() {
@@ -156,20 +163,21 @@ fn add_addresses(
     table: u32,
 ) {
     let vswitch = vpc.vswitches.get(&mapping.vswitch);
-    let vip_interface = match node.client_interfaces.first() {
-        _ if vswitch.is_some_and(|vswitch| vswitch.cidr.contains(&mapping.vip)) => &zone.interface,
+    let interface_of_vip = |vip| match node.client_interfaces.first() {
+        _ if vswitch.is_some_and(|vswitch| is_in(vswitch, vip)) => &zone.interface,
         Some(interface) => interface,
         None => "lo",
     };
-    let locals = mapping.local_addresses.iter().map(|address| (zone.interface.as_str(), *address));
-    for (interface, address) in locals.chain([(vip_interface, mapping.vip)]) {
+    let locals = mapping.sources().map(|address| (zone.interface.as_str(), address));
+    let vips = mapping.vips().map(|vip| (interface_of_vip(vip), vip));
+    for (interface, address) in locals.chain(vips) {
         // The tunnel address is the operator's, with a prefix of its own.
-        if address != zone.tunnel_address {
+        if address != IpAddr::from(zone.tunnel_address) {
             state.addresses.insert(Address { interface: interface.into(), address });
         }
     }
-    for source in &mapping.local_addresses {
-        state.rules.insert(Rule { priority: RULE_PRIORITY, source: *source, table });
+    for source in mapping.sources() {
+        state.rules.insert(Rule { priority: RULE_PRIORITY, source, table });
     }
 }
 
@@ -184,12 +192,15 @@ fn add_vpc_routes(
     if served.is_empty() {
         return;
     }
-    let attached = |(zone, mapping): &(&NodeZone, &ZoneMapping)| {
-        Some((zone.interface.clone(), vpc.vswitches.get(&mapping.vswitch)?.cidr))
-    };
-    for (interface, destination) in served.iter().filter_map(attached) {
-        let target = RouteTarget::OnLink { interface };
-        state.routes.insert(Route { table, destination, metric: 0, target });
+    for (zone, mapping) in served {
+        let Some(vswitch) = vpc.vswitches.get(&mapping.vswitch) else { continue };
+        let target = RouteTarget::OnLink { interface: zone.interface.clone() };
+        let destination = vswitch.cidr.into();
+        state.routes.insert(Route { table, destination, metric: 0, target: target.clone() });
+        if let Some(cidr) = vswitch.ipv6_cidr.filter(|_| !mapping.ipv6_local_addresses.is_empty()) {
+            // The kernel takes 0 for its own default there.
+            state.routes.insert(Route { table, destination: cidr.into(), metric: METRIC_IPV6, target });
+        }
     }
     for route in &vpc.routes {
         let hops =
@@ -214,15 +225,23 @@ fn add_vpc_routes(
             } else {
                 RouteTarget::Toward { endpoint: hop.address, interface, mtu }
             };
-            state.routes.insert(Route { table, destination: route.destination, metric, target });
+            state.routes.insert(Route { table, destination: route.destination.into(), metric, target });
         }
         let target = RouteTarget::Unreachable;
         state.routes.insert(Route {
             table,
-            destination: route.destination,
+            destination: route.destination.into(),
             metric: METRIC_UNREACHABLE,
             target,
         });
+    }
+}
+
+/// Whether `address` lies in one of a vSwitch's CIDRs.
+fn is_in(vswitch: &Vswitch, address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(address) => vswitch.cidr.contains(&address),
+        IpAddr::V6(address) => vswitch.ipv6_cidr.is_some_and(|cidr| cidr.contains(&address)),
     }
 }
 
@@ -240,7 +259,7 @@ pub(super) mod tests {
     use super::*;
     use crate::model::{
         AddressType, AdmissionMode, Edition, IpVersion, LoadBalancerName, RegionName, Route as VpcRoute,
-        TransitRouter, TransitRouterName, Tunnel, Vswitch, VswitchName, ZoneName,
+        TransitRouter, TransitRouterName, Tunnel, VswitchName, ZoneName,
     };
 
     fn zone(name: &str, interface: &str, tunnel_address: &str) -> NodeZone {
@@ -386,6 +405,48 @@ pub(super) mod tests {
                 "192.168.0.0/16 unreachable table 97000 metric 10000",
             ]
         );
+    }
+
+    /// The tutorial's balancer made dual stack in zone A.
+    pub(in crate::host) fn dual_stack() -> Resources {
+        let mut resources = resources();
+        let vpc = resources.vpcs.values_mut().next().unwrap();
+        vpc.ipv6_cidr = Some("fd00:16::/56".parse().unwrap());
+        let vswitch = vpc.vswitches.get_mut(&VswitchName::new("vsw1")).unwrap();
+        vswitch.ipv6_cidr = Some("fd00:16:0:1::/64".parse().unwrap());
+        let balancer = resources.load_balancers.values_mut().next().unwrap();
+        balancer.address_ip_version = IpVersion::DualStack;
+        balancer.zone_mappings[0].ipv6_vip = Some("2001:db8::10".parse().unwrap());
+        balancer.zone_mappings[0].ipv6_local_addresses =
+            ["fd00:16:0:1::11", "fd00:16:0:1::12"].map(|address| address.parse().unwrap()).to_vec();
+        resources
+    }
+
+    // Holds SG-62
+    #[test]
+    fn a_dual_stack_balancer_has_addresses_and_routes_of_both_families() {
+        let ipv4 = planned(&node(), &resources());
+        let mut both = planned(&node(), &dual_stack());
+        both.addresses.retain(|address| !ipv4.addresses.contains(address));
+        both.rules.retain(|rule| !ipv4.rules.contains(rule));
+        both.routes.retain(|route| !ipv4.routes.contains(route));
+        assert_eq!(
+            text(&both),
+            [
+                "2001:db8::10 dev eth0",
+                "fd00:16:0:1::11 dev eth1",
+                "fd00:16:0:1::12 dev eth1",
+                "97: from fd00:16:0:1::11 lookup 97000",
+                "97: from fd00:16:0:1::12 lookup 97000",
+                "fd00:16:0:1::/64 dev eth1 table 97000 metric 1",
+            ]
+        );
+        // A VIP inside the vSwitch is reached there.
+        let mut inside = dual_stack();
+        let balancer = inside.load_balancers.values_mut().next().unwrap();
+        balancer.zone_mappings[0].ipv6_vip = Some("fd00:16:0:1::10".parse().unwrap());
+        let vip = Address { interface: "eth1".into(), address: "fd00:16:0:1::10".parse().unwrap() };
+        assert!(planned(&node(), &inside).addresses.contains(&vip));
     }
 
     #[test]

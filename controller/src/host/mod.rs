@@ -57,6 +57,14 @@ pub enum HostError {
         /// Why.
         reason: String,
     },
+    /// A route that cannot be written down.
+    #[error("route to {destination}: {reason}")]
+    Route {
+        /// Where it leads.
+        destination: ipnet::IpNet,
+        /// Why.
+        reason: String,
+    },
     /// A file of /proc/sys.
     #[error("{path}: {source}")]
     Sysctl {

@@ -18,7 +18,7 @@ use std::task::{Poll, ready};
 /// Bytes read from a server, or of a request body from a client, at a time.
 pub const BODY_BYTES: usize = 64 * 1024;
 /// Room before a response, so that the head for the client, at most this much longer, can be put right before the body
-/// bytes that came with the server's head, and both leave in one write. A sticky session's cookie takes 116 of them.
+/// bytes that came with the server's head, and both leave in one write. A sticky session's cookie takes 115 of them.
 const HEADROOM: usize = 256;
 /// Reads in a row without waiting, after which other connections have their turn: where both sides keep up, a transfer
 /// never waits by itself.

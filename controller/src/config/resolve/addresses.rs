@@ -2,8 +2,8 @@
 
 use super::{Checks, Spot};
 use crate::config::ErrorFamily::{Conflict, OperationDenied};
-use crate::model::Resources;
-use std::collections::BTreeMap;
+use crate::model::{Resources, Server, ServerAddress, ServerGroup, ZoneMapping};
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 /// Uses of addresses by balancers and routers, in the order of the model.
@@ -55,23 +55,59 @@ pub(super) fn check_addresses(resources: &Resources, checks: &mut Checks<'_>) {
         }
         first_use.insert(address, words);
     }
-    // A server that is one of our own addresses is a forwarding loop (SG-42); a tunnel endpoint may be one.
-    let of_balancers: BTreeMap<IpAddr, &String> = first_use
-        .iter()
-        .filter(|(_, words)| words.contains("load balancer"))
-        .map(|(address, words)| (*address, words))
+    check_loops(resources, checks);
+}
+
+/// SG-42, as far as configuration shows it: nothing listens on a local address, and no chain of listeners leads from a
+/// VIP back to itself. The VIP of another load balancer is a server like any other (SG-43), but not for TCP listeners:
+/// what they send never passes the host's own sockets.
+fn check_loops(resources: &Resources, checks: &mut Checks<'_>) {
+    let own: BTreeMap<IpAddr, (Spot, String)> = addresses_in_use(resources)
+        .into_iter()
+        .filter(|(_, spot, _)| !matches!(spot, Spot::HopAddress(_)))
+        .map(|(address, spot, words)| (address, (spot, words)))
         .collect();
     for group in resources.server_groups.values() {
         for server in &group.servers {
-            if let Some(words) = of_balancers.get(&server.address.ip) {
-                checks.error(
-                    OperationDenied.of("ForwardingLoop"),
-                    &Spot::Server(group.name.clone(), server.address),
-                    format!("address {}", server.address.ip),
-                    format!("it is {words}: requests would run in a circle"),
-                    "write the address of a server",
-                );
+            let Some((spot, words)) = own.get(&server.address.ip) else { continue };
+            let is_vip = matches!(spot, Spot::Vip(..) | Spot::Ipv6Vip(..));
+            if is_vip && !group.is_l4() && !leads_back(group, server, resources) {
+                continue;
             }
+            checks.error(
+                OperationDenied.of("ForwardingLoop"),
+                &Spot::Server(group.name.clone(), server.address),
+                format!("address {}", server.address.ip),
+                format!("it is {words}: requests would run in a circle"),
+                "write the address of a server",
+            );
         }
     }
+}
+
+/// Whether what a listener of `group` sends to `server` comes to a listener of `group` again.
+fn leads_back(group: &ServerGroup, server: &Server, resources: &Resources) -> bool {
+    let listeners_at = |address: ServerAddress| {
+        resources.listeners.values().filter(move |listener| {
+            let balancer = resources.load_balancers.get(&listener.load_balancer);
+            let is_vip = |mapping: &ZoneMapping| mapping.vips().any(|vip| vip == address.ip);
+            listener.port == address.port
+                && balancer.is_some_and(|balancer| balancer.zone_mappings.iter().any(is_vip))
+        })
+    };
+    let mut open = vec![server.address];
+    let mut seen: BTreeSet<ServerAddress> = BTreeSet::new();
+    while let Some(address) = open.pop() {
+        if !seen.insert(address) {
+            continue;
+        }
+        for listener in listeners_at(address) {
+            if listener.server_group == group.name {
+                return true;
+            }
+            let next = resources.server_groups.get(&listener.server_group);
+            open.extend(next.iter().flat_map(|group| &group.servers).map(|server| server.address));
+        }
+    }
+    false
 }

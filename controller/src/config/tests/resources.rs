@@ -87,6 +87,111 @@ fn refuses_a_firewall_edition() {
     );
 }
 
+// Holds SG-132, SG-152
+#[test]
+fn moving_to_edition_basic_names_each_feature_it_has_not() {
+    assert_eq!(
+        errors(&[("edition: Standard", "edition: Basic")]),
+        [
+            "[OperationDenied.SlowStartWithBasicEdition] listener \"tcp\": server group \"tcp-web\": slow start is on, \
+             and load balancer \"alb1\" is of edition Basic; turn slow start off, or write `edition: Standard`",
+            "[OperationDenied.ConnectionDrainWithBasicEdition] listener \"tcp\": server group \"tcp-web\": connection \
+             draining is on, and load balancer \"alb1\" is of edition Basic; turn connection draining off, or write \
+             `edition: Standard`",
+        ]
+    );
+}
+
+// Holds SG-22
+#[test]
+fn refuses_a_group_of_another_protocol() {
+    assert_eq!(
+        errors(&[
+            ("server_group: web}", "server_group: tcp-web}"),
+            ("port: 9000, server_group: tcp-web", "port: 9000, server_group: web")
+        ]),
+        [
+            "[Mismatch.Protocol] listener \"http\": server group \"tcp-web\": its protocol is TCP; a listener of \
+             protocol HTTP takes HTTP, HTTPS; name a group with `protocol: HTTP` or `protocol: HTTPS`",
+            "[Mismatch.Protocol] listener \"tcp\": server group \"web\": its protocol is HTTP; a listener of protocol \
+             TCP takes TCP; name a group with `protocol: TCP`",
+        ]
+    );
+    assert_eq!(
+        errors(&[("    protocol: HTTP\n    scheduler: Wrr", "    protocol: gRPC\n    scheduler: Wrr")]),
+        [
+            "[Mismatch.Protocol] listener \"http\": server group \"web\": its protocol is gRPC; a listener of protocol \
+          HTTP takes HTTP, HTTPS; name a group with `protocol: HTTP` or `protocol: HTTPS`"
+        ]
+    );
+}
+
+// Holds SG-1
+#[test]
+fn a_listener_forwards_to_a_group() {
+    assert_eq!(
+        errors(&[(", server_group: web}", "}")]),
+        [
+            "[MissingParam.ServerGroupId] listener \"http\": `server_group` is missing; name the server group it forwards to"
+        ]
+    );
+}
+
+// Holds SG-88
+#[test]
+fn believes_the_proxies_that_are_listed() {
+    let http = |rest: &str| {
+        network_with(
+            &[&group_yaml("Ip", "")],
+            &[&format!(
+                "{{name: l1, load_balancer: alb1, protocol: HTTP, port: 80, server_group: g1{rest}}}"
+            )],
+        )
+    };
+    let trusted = |rest: &str| {
+        http(rest).unwrap().value.listeners.into_values().next().and_then(|listener| listener.trusted_proxies)
+    };
+    assert_eq!(trusted(""), None);
+    assert_eq!(
+        trusted(", trusted_proxies: [10.0.0.0/8, \"2001:db8::/32\", 192.0.2.7/32]"),
+        Some(["10.0.0.0/8", "2001:db8::/32", "192.0.2.7/32"].map(|text| text.parse().unwrap()).to_vec())
+    );
+    let field = "IllegalParam.XForwardedForClientSourceIpsTrusted | listener \"l1\" | trusted_proxies";
+    for (list, value) in
+        [("[]", ""), ("[10.0.0.1/8]", " 10.0.0.1/8"), ("[10.0.0.1]", " 10.0.0.1"), ("all", " all")]
+    {
+        assert_eq!(
+            told(&http(&format!(", trusted_proxies: {list}")).unwrap_err()),
+            [format!("{field}{value}")]
+        );
+    }
+}
+
+// Holds SG-173
+#[test]
+fn warns_of_a_zone_that_a_group_without_cross_zone_balancing_does_not_serve() {
+    let warnings = |weight: u32| {
+        let group = group_yaml(
+            "Ip",
+            &format!(
+                "cross_zone_enabled: false, servers: [{{address: 172.16.1.20, port: 80}}, \
+                 {{address: 172.16.2.20, port: 80, weight: {weight}}}]"
+            ),
+        );
+        let listener = "{name: l1, load_balancer: alb1, protocol: HTTP, port: 80, server_group: g1}";
+        sentences(network_with(&[&group], &[listener]).unwrap().warnings.findings())
+    };
+    assert_eq!(warnings(1), [""; 0]);
+    assert_eq!(
+        warnings(0),
+        [
+            "listener \"l1\": server group \"g1\": it has no server with a weight in zone chengdu-b, and cross-zone \
+          balancing is off: what enters there is not served; add a server in that zone, or turn cross-zone \
+          balancing on"
+        ]
+    );
+}
+
 // Holds XR-21
 #[test]
 fn needs_two_local_addresses_in_every_zone() {

@@ -150,4 +150,67 @@ fn bounds_descriptions() {
           http:// or https://; shorten or reword it"
         ]
     );
+    let described =
+        |text: &str| remote(&format!("{{address: 172.16.1.21, port: 80, description: {text:?}}}"));
+    let longest = "d".repeat(256);
+    for right in ["ab", "二号", "see http://x", &longest] {
+        assert_eq!(described(right), [""; 0], "{right}");
+    }
+    let longer = "d".repeat(257);
+    for wrong in ["", "a", "https://x", &longer] {
+        assert!(described(wrong)[0].starts_with("[IllegalParam.Description]"), "{wrong}");
+    }
+}
+
+/// Errors of two private balancers that send to each other's VIPs: `first`, on port 80 of "alb1", to `to_second`, and
+/// `second`, on port 80 of "alb4", to `to_first`.
+fn chained(protocol: &str, to_second: &str, to_first: &str) -> Vec<String> {
+    let group = |name: &str, server: &str| {
+        format!(
+            "{{name: {name}, type: Ip, vpc: vpc1, protocol: {protocol}, health_check: {{enabled: true}}, \
+             servers: [{{{server}}}]}}"
+        )
+    };
+    let listener = |name: &str, balancer: &str, group: &str| {
+        format!(
+            "{{name: {name}, load_balancer: {balancer}, protocol: {protocol}, port: 80, server_group: {group}}}"
+        )
+    };
+    let text = network_text(
+        &[&group("first", to_second), &group("second", to_first)],
+        &[&listener("l1", "alb1", "first"), &listener("l2", "alb4", "second")],
+    );
+    let private = text.replace("203.0.113.", "172.16.3.");
+    parse_resources(&private, "r.yaml").map_or_else(|errors| told(&errors), |_| vec![])
+}
+
+// Holds SG-42, SG-43
+#[test]
+fn takes_another_balancer_for_a_server_unless_that_leads_back() {
+    let server = "address: 172.16.9.9, port: 80";
+    assert_eq!(chained("HTTP", "address: 172.16.3.20, port: 80", server), [""; 0]);
+    assert_eq!(chained("HTTP", "address: 172.16.3.20, port: 80", "address: 172.16.3.10, port: 81"), [""; 0]);
+    let error = |group: &str, ip: &str| {
+        format!("OperationDenied.ForwardingLoop | server group \"{group}\", server {ip}:80 | address {ip}")
+    };
+    assert_eq!(chained("HTTP", "address: 172.16.3.11, port: 80", server), [error("first", "172.16.3.11")]);
+    assert_eq!(
+        chained("HTTP", "address: 172.16.3.20, port: 80", "address: 172.16.3.11, port: 80"),
+        [error("first", "172.16.3.20"), error("second", "172.16.3.11")]
+    );
+    assert_eq!(chained("TCP", "address: 172.16.3.20, port: 80", server), [error("first", "172.16.3.20")]);
+}
+
+// Holds SG-37
+#[test]
+fn a_server_of_a_group_of_addresses_is_its_address() {
+    let group = group("Ip", "servers: [{address: 172.16.1.20, port: 80}]");
+    assert_eq!(
+        (&group.servers[0].id, group.servers[0].address.to_string().as_str()),
+        (&crate::model::ServerId::Ip, "172.16.1.20:80")
+    );
+    assert_eq!(
+        group_errors("Ip", "servers: [{port: 80}]"),
+        ["MissingParam.ServerIp | server group \"g1\", server 80 | "]
+    );
 }

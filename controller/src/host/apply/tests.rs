@@ -1,5 +1,5 @@
 use super::super::desired::desired;
-use super::super::desired::tests::{node, resources};
+use super::super::desired::tests::{dual_stack, node, resources};
 use super::super::test_namespace::{Namespace, in_namespace, root_or_skip};
 use super::*;
 use crate::health::{FailureReason, Outcome};
@@ -62,6 +62,59 @@ fn makes_what_is_wanted_once_and_takes_it_out_again() {
         assert_eq!(host.current().await.unwrap(), HostState::default());
         assert_eq!(host.remove_all().await.unwrap(), []);
     });
+    assert_eq!(everything(&ours), before);
+}
+
+// Holds SG-62
+#[test]
+fn addresses_of_a_dual_stack_balancer_serve_at_once_and_are_nobodys_source_unasked() {
+    if root_or_skip("addresses_of_a_dual_stack_balancer_serve_at_once_and_are_nobodys_source_unasked") {
+        return;
+    }
+    let (ours, others) = balancer();
+    // The operator's own address is there before.
+    ours.ip("-6 addr add fd00:16:0:1::2/64 dev eth1 nodad");
+    ours.ip("-6 addr add 2001:db8::2/64 dev eth0 nodad");
+    others.ip("-6 addr add fd00:16:0:1::20/64 dev vsw1 nodad");
+    others.ip("-6 addr add 2001:db8::1/64 dev client nodad");
+    let everything = |namespace: &Namespace| {
+        [
+            "-6 rule show",
+            "-6 route show table all proto 97",
+            "-6 addr show to fd00:16::/32",
+            "-6 addr show to 2001:db8::/64",
+        ]
+        .map(|what| namespace.output(what))
+        .concat()
+    };
+    let before = everything(&ours);
+    in_namespace(&ours, async {
+        let host = Host::open().unwrap();
+        let state = wanted(&dual_stack());
+        host.apply(&state).await.unwrap();
+        assert_eq!(host.current().await.unwrap(), state);
+        assert_eq!(host.apply(&state).await.unwrap(), []);
+        assert_ne!(everything(&ours), before);
+        // No duplicate address detection keeps a socket from binding, as a VIP or as a source.
+        tokio::net::TcpListener::bind("[2001:db8::10]:80").await.unwrap();
+        let socket = tokio::net::UdpSocket::bind("[fd00:16:0:1::11]:0").await.unwrap();
+        socket.send_to(b"?", "[fd00:16:0:1::20]:9").await.unwrap();
+        let way = |query: &str| ours.output(&format!("-6 route get {query}"));
+        let direct = way("fd00:16:0:1::20 from fd00:16:0:1::11");
+        assert!(direct.contains("dev eth1 table 97000"), "{direct}");
+        let own = way("fd00:16:0:1::20");
+        assert!(own.contains("src fd00:16:0:1::2 "), "{own}");
+        assert!(!ours.output("-6 route show").contains("::11"), "{}", ours.output("-6 route show"));
+
+        // An interface that goes down loses its IPv6 addresses, which are put back.
+        ours.ip("link set eth1 down");
+        ours.ip("link set eth1 up");
+        assert_ne!(host.apply(&state).await.unwrap(), []);
+        assert_eq!(host.current().await.unwrap(), state);
+        host.remove_all().await.unwrap();
+        assert_eq!(host.current().await.unwrap(), HostState::default());
+    });
+    ours.ip("-6 addr add fd00:16:0:1::2/64 dev eth1 nodad");
     assert_eq!(everything(&ours), before);
 }
 
@@ -228,7 +281,7 @@ fn describes_an_interface() {
         let eth1 = host.interface("eth1").await.unwrap();
         assert_eq!((eth1.mtu, eth1.mac, eth1.is_up), (1400, Some([2, 0, 0, 0, 0, 1]), true));
         assert_eq!(eth1.driver.as_deref(), Some("veth"));
-        assert_eq!(eth1.addresses, ["172.16.1.10/24".parse::<Ipv4Net>().unwrap()]);
+        assert_eq!(eth1.addresses, ["172.16.1.10/24".parse::<ipnet::Ipv4Net>().unwrap()]);
         assert_eq!(host.interface("lo").await.unwrap().driver, None);
         assert!(matches!(host.interface("eth9").await, Err(HostError::NoInterface(name)) if name == "eth9"));
     });
