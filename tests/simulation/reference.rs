@@ -273,11 +273,14 @@ impl Reference {
         if age * 10 < duration { (1, 10) } else { (age.min(duration), duration) }
     }
 
-    /// The same in an L4 table, which climbs in 8 steps.
+    /// The same in an L4 table, which climbs in 8 steps, each the fraction of its middle in whole thousandths.
     pub fn table_fraction(&self, stay: &Stay) -> (u128, u128) {
         let (Some(start), Some(duration)) = (stay.ramp, self.settings.slow_start) else { return (1, 1) };
-        let eighths = u128::from(self.now - start) * 8 / u128::from(duration);
-        if eighths == 0 { (1, 10) } else { (eighths.min(8), 8) }
+        match u128::from(self.now - start) * 8 / u128::from(duration) {
+            0 => (1, 10),
+            step @ 1..8 => ((step * 2 + 1) * 1000 / 16, 1000),
+            _ => (1, 1),
+        }
     }
 
     /// Moments at which time alone changes something.

@@ -29,13 +29,14 @@ pub fn fraction_at(age: Duration, duration: Duration) -> Fixed {
     (fraction as Fixed).max(FLOOR)
 }
 
-/// [`fraction_at`] the beginning of the step that `age` lies in: what an L4 table uses.
+/// What an L4 table uses: [`fraction_at`] the middle of the step that `age` lies in. With the fraction of its beginning,
+/// the server would get less than its share all along, by up to 4.5 points of a group of two within five seconds.
 pub fn step_at(age: Duration, duration: Duration) -> Fixed {
     if age >= duration {
         return ONE;
     }
     let step = step_number(age, duration);
-    (step * ONE / STEPS).max(FLOOR)
+    ((2 * step + 1) * ONE / (2 * STEPS)).max(FLOOR)
 }
 
 /// Age at which [`step_at`] next changes; `None` once the ramp is over.
@@ -88,7 +89,7 @@ mod tests {
             fractions.push(step_at(age, RAMP));
         }
         assert_eq!(age, RAMP);
-        assert_eq!(fractions, [100, 125, 250, 375, 500, 625, 750, 875, 1000]);
+        assert_eq!(fractions, [100, 187, 312, 437, 562, 687, 812, 937, 1000]);
     }
 
     #[test]

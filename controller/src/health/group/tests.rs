@@ -225,7 +225,7 @@ fn a_raised_weight_ramps_and_a_changed_one_goes_on() {
     health.update(&unchecked(&[(1, 100), (2, 80)]), &BTreeSet::new(), at(18));
     let standing = health.standings().nth(1).unwrap();
     assert_eq!(standing.ramp, Some(RampStanding { start: at(3), duration: RAMP }));
-    assert_eq!(standing.table_weight(at(18)), 80 * slow_start::ONE / 2);
+    assert_eq!(standing.table_weight(at(18)), 80 * 562);
     health.update(&unchecked(&[(1, 100), (2, 0)]), &BTreeSet::new(), at(19));
     expect(&health, "1+Unavailable 2-Unused");
 }
@@ -339,7 +339,7 @@ fn announces_each_step_of_a_ramp_until_it_is_over() {
         weights.push(health.standings().nth(1).unwrap().table_weight(now));
     }
     assert_eq!(now, at(40));
-    assert_eq!(weights, [10_000, 12_500, 25_000, 37_500, 50_000, 62_500, 75_000, 87_500, 100_000]);
+    assert_eq!(weights, [10_000, 18_700, 31_200, 43_700, 56_200, 68_700, 81_200, 93_700, 100_000]);
 }
 
 #[test]
