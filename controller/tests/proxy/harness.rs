@@ -345,7 +345,6 @@ pub fn held() -> (Server, Receiver<()>, Sender<()>) {
     (server, arrivals, release)
 }
 
-// Holds SG-154, SG-226
 /// An address nobody listens on.
 pub fn refusing() -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();

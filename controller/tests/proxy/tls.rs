@@ -290,7 +290,6 @@ fn what_is_no_data_leaves_an_idle_connection_usable_and_data_nobody_asked_for_do
     }
 }
 
-// Holds LR-122
 #[test]
 fn a_response_until_close_is_whole_only_with_the_end_of_tls() {
     for proper in [true, false] {
