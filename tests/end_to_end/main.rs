@@ -10,6 +10,7 @@ mod distribution;
 mod drain;
 mod failure;
 mod groups;
+mod health_checks;
 mod http_errors;
 mod l4;
 mod lifecycle;
