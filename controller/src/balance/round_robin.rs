@@ -188,6 +188,20 @@ mod tests {
         }
     }
 
+    // Holds SG-130, SG-133
+    #[test]
+    fn a_ramp_goes_on_from_pick_to_pick_until_it_is_over() {
+        const SECOND: u64 = 1_000_000_000;
+        let mut list = servers(&[100, 100]);
+        list[1].ramp = Some(Ramp { start_ns: 0, duration_ms: 30_000 });
+        let mut cycle = RoundRobin::new(&list);
+        for (age, fraction) in [(3, 0.1), (6, 0.2), (15, 0.5), (27, 0.9), (30, 1.0), (31, 1.0)] {
+            let counts = counts(&mut cycle, 11_000, age * SECOND);
+            let expected = 11_000.0 * fraction / (1.0 + fraction);
+            assert!((counts[1] as f64 - expected).abs() <= 2.0, "age {age}: {counts:?}, expected {expected}");
+        }
+    }
+
     // Holds SG-96
     #[test]
     fn keeps_its_position_while_ids_and_weights_stay() {
