@@ -11,7 +11,7 @@ use crate::snapshot::ServerSnapshot;
 #[derive(Clone, Debug)]
 pub struct LeastConnections {
     members: Vec<Member>,
-    /// Breaks ties.
+    /// Breaks ties; always at full weight, as [`RoundRobin::advance`] evaluates no ramp.
     cycle: RoundRobin,
 }
 
@@ -33,13 +33,13 @@ impl LeastConnections {
     /// Over `servers`. A server of weight 0 is never picked.
     pub fn new(servers: &[ServerSnapshot]) -> LeastConnections {
         let members = servers.iter().map(|server| Member { weight: server.weight, load: 0 }).collect();
-        LeastConnections { members, cycle: RoundRobin::new(&at_full_weight(servers)) }
+        LeastConnections { members, cycle: RoundRobin::new(servers) }
     }
 
     /// As [`LeastConnections::new`], with the turn among equals where `previous` has it if ids and weights are the same.
     pub fn resume(servers: &[ServerSnapshot], previous: &LeastConnections) -> LeastConnections {
         let mut next = LeastConnections::new(servers);
-        next.cycle = RoundRobin::resume(&at_full_weight(servers), &previous.cycle);
+        next.cycle = RoundRobin::resume(servers, &previous.cycle);
         next
     }
 
@@ -64,11 +64,6 @@ impl LeastConnections {
         // None of those read is below the least, so what is not above it ties with it.
         self.cycle.advance(|index| Some(index) != avoid && !least.is_below(&members[index]))
     }
-}
-
-/// A ramp is Wrr's alone, wherever the configuration may carry one from.
-fn at_full_weight(servers: &[ServerSnapshot]) -> Vec<ServerSnapshot> {
-    servers.iter().map(|server| ServerSnapshot { ramp: None, ..server.clone() }).collect()
 }
 
 #[cfg(test)]
