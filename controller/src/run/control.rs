@@ -39,7 +39,7 @@ pub(super) struct Control {
     pub resolutions: watch::Receiver<Resolutions>,
     pub engine: Engine,
     pub stats: Arc<Stats>,
-    /// Health of every group that a listener uses.
+    /// Health of every group that a listener uses, and of those whose drains outlast their use.
     pub health: BTreeMap<ServerGroupName, GroupHealth>,
     /// Where servers stood when something last changed in their group: what plans are made from. Evidence that changes
     /// no plan (the latest probe) may be older here than in `health`.

@@ -136,13 +136,17 @@ impl Control {
         Ok(())
     }
 
-    /// Health for every group that a listener uses: what is there is updated, so that servers that stay keep theirs.
+    /// Health for every group that a listener uses: what is there is updated, so that servers that stay keep theirs. Of
+    /// other groups only drains are left.
     pub fn update_health(&mut self, now: Moment) {
         let used: BTreeSet<&ServerGroupName> =
             self.resources.listeners.values().map(|listener| &listener.server_group).collect();
-        self.health.retain(|name, _| used.contains(name));
         self.standings.clear();
         let mut reports = Vec::new();
+        for (name, health) in self.health.iter_mut().filter(|(name, _)| !used.contains(name)) {
+            reports.push((name.clone(), health.retire(now)));
+        }
+        self.health.retain(|name, health| used.contains(name) || !health.is_empty());
         for name in used {
             let group = &self.resources.server_groups[name];
             let zones = served_zones(&self.node.value, &self.resources, name);
