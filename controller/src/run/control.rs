@@ -1,7 +1,7 @@
 //! The state of a running node, and what each event does to it.
 
 use super::drains::Uncounted;
-use super::events::Events;
+use super::events::{Event, Events};
 use crate::api::{Request, Response};
 use crate::config::Parsed;
 use crate::datapath::Datapath;
@@ -56,6 +56,8 @@ pub(super) struct Control {
     /// Cuts that have come due and may not have been carried out.
     pub cuts: Cuts,
     pub events: Events,
+    /// What happened by an apply that is not in force yet: if it fails, nothing of it did. `None`: none is under way.
+    pub held_events: Option<Vec<Event>>,
     pub cookie_keys: CookieKeys,
     /// Which interfaces run, as far as that is known.
     pub running: Option<Running>,
@@ -104,6 +106,7 @@ impl Control {
             uncounted: Vec::new(),
             cuts: Cuts::default(),
             events: Events::default(),
+            held_events: None,
             cookie_keys,
             running: None,
             neighbours: BTreeMap::new(),
