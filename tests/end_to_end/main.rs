@@ -8,6 +8,7 @@ mod client;
 mod datapath;
 mod distribution;
 mod drain;
+mod draining;
 mod failure;
 mod groups;
 mod http_errors;
