@@ -15,6 +15,7 @@ mod http_errors;
 mod l4;
 mod lifecycle;
 mod observe;
+mod sessions;
 mod shares;
 mod slow_start;
 mod stage;
