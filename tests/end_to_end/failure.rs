@@ -11,14 +11,14 @@ use std::time::{Duration, Instant};
 use tests::balancer::{Balancer, PATIENCE, edited};
 
 /// Three probes of a server that refuses, one each interval (SG-188).
-const REFUSED: Duration = Duration::from_secs(6);
+pub const REFUSED: Duration = Duration::from_secs(6);
 /// One interval to the next probe, and three that run into their timeout (SG-188).
-const SILENT: Duration = Duration::from_secs(17);
+pub const SILENT: Duration = Duration::from_secs(17);
 /// In one machine an ICMP error often comes back while connect(2) still runs; the kernel then drops it
 /// (LockDroppedIcmps), and the next one comes when the SYN is repeated, a second later. So a second more per probe.
 const UNREACHABLE: Duration = Duration::from_secs(6 + 3);
 /// From the change itself to its being seen from outside: scheduling, an API call, the next look.
-const SEEN: Duration = Duration::from_millis(500);
+pub const SEEN: Duration = Duration::from_millis(500);
 /// How many clients send requests, and how soon after an answer each sends its next.
 const CLIENTS: usize = 3;
 const PAUSE: Duration = Duration::from_millis(20);

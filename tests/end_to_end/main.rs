@@ -11,6 +11,7 @@ mod drain;
 mod draining;
 mod failure;
 mod groups;
+mod health_checks;
 mod http_errors;
 mod l4;
 mod lifecycle;

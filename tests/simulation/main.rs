@@ -32,7 +32,7 @@ const STEPS: usize = 3_000;
 /// Steps in all from which on a run must have seen everything that can happen.
 const STEPS_THAT_SHOW_ALL: u64 = 300_000;
 
-// Holds SG-81..SG-84, SG-87, SG-90..SG-94
+// Holds SG-80..SG-84, SG-87, SG-90..SG-94
 // Holds SG-130, SG-133..SG-141
 // Holds SG-151, SG-153..SG-156, SG-158, SG-159, SG-161
 // Holds SG-171, SG-173, SG-174

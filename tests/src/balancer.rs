@@ -3,7 +3,7 @@
 //! Whatever a test waits for, it waits for by looking (at the API, at metrics, at a log) until it is so or a deadline
 //! has passed; what it saw last is in the failure's message.
 
-use crate::usage::{self, Usage};
+use causeway_lab::usage::{self, Usage};
 use causeway_lab::{LB, Lab, Node, Process};
 use controller::api::client::Client;
 use controller::api::{HealthStatus, Kind, NextHopView, Request, Response, ServerView, StatusView, View};

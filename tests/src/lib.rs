@@ -10,4 +10,3 @@ pub mod packet;
 pub mod random;
 pub mod requirement;
 pub mod scenario;
-pub mod usage;

@@ -101,6 +101,11 @@ impl Balancer {
         Ok(balancer)
     }
 
+    /// Its process id.
+    pub fn id(&self) -> u32 {
+        self.process.id()
+    }
+
     /// Waits until every server is healthy, so that every way is known to carry.
     pub fn wait_until_healthy(&mut self, limit: Duration) -> Result<()> {
         let layout = self.layout.clone();

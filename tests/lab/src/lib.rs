@@ -36,6 +36,7 @@ pub mod requirement;
 mod resolver;
 mod server;
 mod topology;
+pub mod usage;
 mod web;
 
 pub use behaviour::Behaviour;

@@ -1,6 +1,7 @@
 //! `bench`: measuring against what others do, in pairs taken in turn, because a machine's speed changes under one's
 //! hands: a figure alone says nothing, a ratio of neighbours does.
 
+mod health;
 mod iperf;
 mod ratio;
 mod tunnel;
@@ -11,6 +12,8 @@ use std::process::ExitCode;
 
 #[derive(Subcommand)]
 pub enum Command {
+    /// What probing 1,000 servers in 100 groups costs.
+    Health(health::Arguments),
     /// One TCP flow through our tunnel against the kernel's vxlan device.
     Tunnel(tunnel::Arguments),
 }
@@ -18,6 +21,7 @@ pub enum Command {
 /// Runs one of the benches.
 pub fn run(command: &Command) -> Result<ExitCode> {
     match command {
+        Command::Health(arguments) => health::run(arguments),
         Command::Tunnel(arguments) => tunnel::run(arguments),
     }
 }

@@ -328,13 +328,13 @@ fn a_slow_start_changes_the_table_in_eight_steps() {
         text,
         "\
 \x20 0.00 s write table 1: server 0 x59579, server 1 x5958; set vip 1[0] L4 table 1
-  3.75 s write table 0: server 0 x58255, server 1 x7282
-  7.50 s write table 1: server 0 x52430, server 1 x13107
- 11.25 s write table 0: server 0 x47663, server 1 x17874
- 15.00 s write table 1: server 0 x43691, server 1 x21846
- 18.75 s write table 0: server 0 x40330, server 1 x25207
- 22.50 s write table 1: server 0 x37450, server 1 x28087
- 26.25 s write table 0: server 0 x34953, server 1 x30584
+  3.75 s write table 0: server 0 x55212, server 1 x10325
+  7.50 s write table 1: server 0 x49951, server 1 x15586
+ 11.25 s write table 0: server 0 x45607, server 1 x19930
+ 15.00 s write table 1: server 0 x41957, server 1 x23580
+ 18.75 s write table 0: server 0 x38848, server 1 x26689
+ 22.50 s write table 1: server 0 x36168, server 1 x29369
+ 26.25 s write table 0: server 0 x33834, server 1 x31703
  30.00 s write table 1: server 0 x32768, server 1 x32769
 "
     );
