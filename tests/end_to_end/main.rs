@@ -21,6 +21,7 @@ mod shares;
 mod slow_start;
 mod stage;
 mod transfer;
+mod zones;
 
 use causeway_lab::{ECS01_ADDRESS, ECS02_ADDRESS, Lab, LabOptions, Variant, requirement, resources_yaml};
 use std::net::Ipv4Addr;
