@@ -10,6 +10,7 @@ mod distribution;
 mod drain;
 mod draining;
 mod failure;
+mod group_edits;
 mod group_types;
 mod groups;
 mod health_checks;
