@@ -10,6 +10,8 @@ mod distribution;
 mod drain;
 mod draining;
 mod failure;
+mod group_edits;
+mod group_types;
 mod groups;
 mod health_checks;
 mod http_errors;

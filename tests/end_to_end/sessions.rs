@@ -148,7 +148,7 @@ fn six(lab: &Lab, port: u16, cookie: &str) -> Vec<String> {
 #[track_caller]
 fn assert_in_turn(servers: &[String]) {
     let of = |host: &&str| servers.iter().filter(|server| server == host).count() == 2;
-    assert!(HOSTS.iter().all(|host| of(host)), "{servers:?}");
+    assert!(HOSTS.iter().all(of), "{servers:?}");
 }
 
 /// A cookie of each server, as it is given to clients without one.

@@ -58,7 +58,7 @@ pub use listener::{BindError, bind_listeners};
 pub use stats::Stats;
 pub use tls::VerificationError;
 
-use crate::snapshot::DecodeError;
+use crate::snapshot::{DecodeError, Snapshot};
 use descriptors::Descriptors;
 use std::future::Future;
 use std::io;
@@ -113,6 +113,17 @@ pub enum PublishError {
     /// Every worker has ended.
     #[error("no worker is running")]
     NoWorker,
+}
+
+/// Whether workers can take `snapshot` into force, their sockets apart. Ask before anything that cannot be undone: a
+/// snapshot that they refuse stands in the way of all later ones that hold the same.
+pub fn check(snapshot: &Snapshot) -> Result<(), PublishError> {
+    for group in &snapshot.groups {
+        let authority = group.function.as_ref().map(|function| function.authority.as_str());
+        tls::Profile::new(&group.protocol, authority)
+            .map_err(|error| PublishError::Verification { group: group.name.clone(), error })?;
+    }
+    Ok(())
 }
 
 /// The running engine: one thread per worker. Dropped without [`Engine::shutdown`], it ends at once.

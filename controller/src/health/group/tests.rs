@@ -401,6 +401,31 @@ fn zones(names: &[&str]) -> BTreeSet<ZoneName> {
     names.iter().map(|name| ZoneName::new(*name)).collect()
 }
 
+// Holds SG-155
+#[test]
+fn drains_outlast_the_use_of_their_group() {
+    let mut health = new(&config(&[(1, 100), (2, 100)]));
+    pass(&mut health, 1, 1);
+    pass(&mut health, 2, 1);
+    health.update(&config(&[(1, 100)]), &BTreeSet::new(), at(10));
+    expect(&health, "1+Normal 2dRemoving");
+    assert_eq!(health.retire(at(12)), [], "no server left its group");
+    expect(&health, "2dRemoving");
+    assert_eq!((health.next_deadline(at(12)), health.is_empty()), (Some(at(25)), false));
+
+    // In use again: every server is new, and the drain has kept its deadline.
+    let mut again = health.clone();
+    again.update(&config(&[(1, 100), (2, 100)]), &BTreeSet::new(), at(13));
+    expect(&again, "1+Initial 2+Initial 2dRemoving");
+
+    let ends = |notice: &GroupNotice| {
+        let GroupNotice::Server { notice, .. } = notice else { return false };
+        matches!(notice, Notice::DrainEnded { end: DrainEnd::Deadline, .. })
+    };
+    assert_eq!(health.tick(at(25)).iter().filter(|notice| ends(notice)).count(), 1);
+    assert!(health.is_empty());
+}
+
 // Holds SG-171, SG-174
 #[test]
 fn uses_only_servers_of_zones_it_serves_where_traffic_may_not_cross() {
