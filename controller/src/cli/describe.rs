@@ -377,6 +377,9 @@ fn describe_listener(listener: &ListenerView) -> String {
     if let (Some(idle), Some(request)) = (listener.idle_timeout_secs, listener.request_timeout_secs) {
         page.line("timeouts", format!("idle {idle} s, request {request} s"));
         page.line("X-Forwarded-For", switch(listener.x_forwarded_for));
+        if !listener.trusted_proxies.is_empty() {
+            page.line("trusted proxies", listener.trusted_proxies.join(", "));
+        }
     }
     page.line("status", format!("{:?}{}", listener.status, problem(listener)));
     page.0

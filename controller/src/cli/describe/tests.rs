@@ -162,4 +162,11 @@ another node
   status           Running
 "
     );
+    let mut behind_proxies = balancer().listeners[0].clone();
+    behind_proxies.trusted_proxies = vec!["10.0.0.0/8".into(), "fd00::/8".into()];
+    assert!(
+        describe_listener(&behind_proxies).contains("\n  trusted proxies  10.0.0.0/8, fd00::/8\n"),
+        "{}",
+        describe_listener(&behind_proxies)
+    );
 }
