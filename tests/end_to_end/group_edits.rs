@@ -64,7 +64,7 @@ fn count(balancer: &Balancer<'_>, group: &str) -> usize {
     balancer.servers().iter().filter(|server| server.group == group).count()
 }
 
-// Holds SG-38, SG-220..SG-224, SG-226, SG-230, SG-231, SG-233
+// Holds SG-38, SG-220..SG-224, SG-230, SG-233
 #[test]
 fn batches_are_whole_and_bounded_and_groups_in_use_stay() {
     let test = "batches_are_whole_and_bounded_and_groups_in_use_stay";

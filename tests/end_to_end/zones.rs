@@ -185,7 +185,7 @@ fn lab(test: &str, id: &str, balancers: Balancers) -> Option<Lab> {
     )
 }
 
-// Holds SG-93, SG-170, SG-171, SG-173..SG-175
+// Holds SG-93, SG-171, SG-173..SG-175
 #[test]
 fn with_a_host_per_zone_traffic_keeps_to_its_zone() {
     let test = "with_a_host_per_zone_traffic_keeps_to_its_zone";
@@ -193,7 +193,7 @@ fn with_a_host_per_zone_traffic_keeps_to_its_zone() {
     traffic_keeps_to_its_zone(&lab, &[LB, LB2]);
 }
 
-// Holds SG-93, SG-170, SG-171, SG-173, SG-175
+// Holds SG-93, SG-171, SG-173, SG-175
 #[test]
 fn on_one_host_for_both_zones_traffic_keeps_to_its_zone() {
     let test = "on_one_host_for_both_zones_traffic_keeps_to_its_zone";
