@@ -3,6 +3,7 @@
 //! Every probe makes a full handshake: a resumed session would leave the server's key untried, and a name that several
 //! servers share would offer one server's ticket to another.
 
+use super::limited::Limited;
 use super::{Target, failed};
 use crate::certificate::AnyCertificate;
 use crate::health::{Failure, FailureReason};
@@ -27,12 +28,12 @@ pub(super) enum Inner {
 
 /// Completes the handshake before `deadline`. The server is told `host` (SNI), unless it is none or an address.
 pub(super) async fn handshake(
-    stream: TcpStream,
+    stream: Limited<TcpStream>,
     target: &Target,
     host: Option<&str>,
     inner: Inner,
     deadline: Instant,
-) -> Result<TlsStream<TcpStream>, Failure> {
+) -> Result<TlsStream<Limited<TcpStream>>, Failure> {
     static HTTP1: LazyLock<Arc<ClientConfig>> = LazyLock::new(|| config(&[]));
     static HTTP2: LazyLock<Arc<ClientConfig>> = LazyLock::new(|| config(&[b"h2"]));
     let config = match inner {
@@ -53,6 +54,8 @@ pub(super) async fn handshake(
 pub(super) fn reason(error: &io::Error) -> FailureReason {
     let tls = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
     match tls {
+        // More than a probe reads.
+        None if error.kind() == io::ErrorKind::InvalidData => FailureReason::ResponseFormatError,
         // It speaks TLS and says why it does not want to.
         Some(rustls::Error::AlertReceived(_)) | None => FailureReason::RecvResponseFailed,
         Some(_) => FailureReason::ResponseFormatError,
