@@ -76,8 +76,8 @@ fn break_it(lab: &Lab, server: u8) {
 /// Has `server` refuse new connections, or not. A request on a new connection that a stopping nginx has taken already is
 /// not tried again (LR-124), so that stopping it would fail one now and then.
 fn refuse(lab: &Lab, server: &str, refuses: bool) {
-    let rules = "table inet refusal { chain input { type filter hook input priority 0; \
-                 tcp flags syn / fin,syn,rst,ack reject with tcp reset; } }";
+    let rules = "table inet refusal {\nchain input { type filter hook input priority 0; \
+                 tcp flags syn / fin,syn,rst,ack reject with tcp reset; }\n}";
     let words = if refuses { rules } else { "delete table inet refusal" };
     lab.run(server, &["nft", words]).expect("nft takes it");
 }

@@ -10,7 +10,7 @@ use tests::balancer::{Balancer, PATIENCE};
 use tests::load::{Load, Records};
 
 const RAMP: Duration = Duration::from_secs(30);
-/// SG-133's least fraction, as the README states it.
+/// The least fraction of SG-133.
 const FLOOR: f64 = 0.1;
 /// How far a measured share may be from the formula's.
 const POINTS: f64 = 0.05;

@@ -9,6 +9,7 @@
 //! - [`reactor`]: tasks, sockets and timers of one thread
 //! - `worker`: snapshots into force · `target`: a listener in force · `listener`: sockets and accepting
 //! - `persistence`: sticky sessions · `connection`: one client's requests · `exchange`: one request on one server connection
+//! - `failure`: whose fault it is, and what it is answered
 //! - `drain`: requests under way, and those that are to end
 //! - `pool`, `upstream`, `tls`: connections to servers · `answer`: answers of our own · `descriptors`: who may have how many
 //! - [`access_log`], [`stats`]: what is told about it all
@@ -39,6 +40,7 @@ mod connection;
 mod descriptors;
 mod drain;
 mod exchange;
+mod failure;
 pub mod http1;
 mod listener;
 mod persistence;
