@@ -11,10 +11,12 @@
 //! - [`snapshot`]: what the L7 engine is told, as versioned bytes
 //! - [`sticky`]: cookies that keep a client with its server
 //!
-//! and the effects: `probe` · `store` · `datapath` · `host` · `proxy` · `api` · `run` · `cli`.
+//! and the effects: `probe` · `store` · `datapath` · `host` · `proxy` · `api` · `run` · `cli`; `certificate` is what
+//! probes and proxy share about TLS.
 
 pub mod api;
 pub mod balance;
+mod certificate;
 pub mod cli;
 pub mod config;
 pub mod datapath;

@@ -4,6 +4,7 @@ use crate::client::{assert_alternate, at, servers_of};
 use crate::{SERVERS, WEB, fast_resources, lab};
 use causeway_lab::{LB, Lab, VIP_A, Variant, node_yaml};
 use std::fs;
+use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::process::Output;
@@ -152,6 +153,45 @@ fn settings_of_groups_outside_their_rules_are_refused_with_their_codes_before_an
         assert!(error.contains(value), "{settings}: {error}");
     }
     assert_eq!(balancer.status().revision, revision, "nothing was applied");
+}
+
+// Holds SG-222
+#[test]
+fn an_apply_that_fails_while_it_takes_effect_leaves_servers_and_events_as_they_were() {
+    let test = "an_apply_that_fails_while_it_takes_effect_leaves_servers_and_events_as_they_were";
+    let Some(lab) = lab(test, "e2etaken") else { return };
+    let good = fast_resources(Variant::Vswitch);
+    let balancer = Balancer::start_resources(&lab, &good);
+    balancer.wait_until_healthy();
+    let events = || -> Vec<serde_json::Value> {
+        let printed = balancer.command(&["get", "events", "-o", "json"]);
+        let events: Vec<serde_json::Value> = serde_json::from_str(&printed).expect("a list of events");
+        events.iter().map(|event| event["what"].clone()).collect()
+    };
+    let (before, revision) = (events(), balancer.status().revision);
+
+    let taken = lab.within(LB, || TcpListener::bind("0.0.0.0:81").expect("nobody listens there yet"));
+    let _taken = taken.expect("the lab has lb");
+    let changed = edited(
+        &good,
+        &[
+            ("address: 172.16.1.20, port: 80, weight: 100", "address: 172.16.1.20, port: 80, weight: 0"),
+            ("      - {address: 172.16.1.20, port: 8080, weight: 100}\n", ""),
+            (
+                "listeners:\n",
+                "listeners:\n  - {name: more, load_balancer: alb1, protocol: HTTP, port: 81, server_group: web}\n",
+            ),
+        ],
+    );
+    let file = write(&lab, "taken.yaml", &changed);
+    let (code, error) = told(&balancer.cli(&["apply", "-f", &file.display().to_string()]));
+    assert_eq!(code, Some(1), "{error}");
+    assert!(error.contains("203.0.113.10:81") && error.contains("nothing was applied"), "{error}");
+
+    assert_eq!(events(), before, "what did not come into force did not happen");
+    assert_eq!(balancer.status().revision, revision);
+    assert_alternate(&servers_of(&lab, at(VIP_A, 80), 20));
+    assert_eq!(balancer.servers().len(), 4);
 }
 
 #[test]

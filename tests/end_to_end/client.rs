@@ -82,6 +82,11 @@ impl Connection {
     /// GET `path`, reading the whole body.
     pub fn get(&mut self, path: &str) -> io::Result<Reply> {
         self.send(format!("GET {path} HTTP/1.1\r\nHost: www.example.test\r\n\r\n").as_bytes())?;
+        self.answer()
+    }
+
+    /// The answer to what was sent, with the whole body.
+    pub fn answer(&mut self) -> io::Result<Reply> {
         let (status, head, length) = self.head()?;
         let mut body = vec![0; length];
         self.stream.read_exact(&mut body)?;

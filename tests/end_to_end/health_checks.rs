@@ -63,7 +63,7 @@ fn break_it(lab: &Lab, server: u8) {
         3 => Behaviour::Status(404),
         4 => Behaviour::CloseEarly,
         5 => Behaviour::Garbage,
-        6 => return lab.stop_server(&name).expect("nginx stops"),
+        6 => return refuse(lab, &name, true),
         7 => return lab.inject(&Fault::ServerSilentDrop(name)).expect("the fault is injected"),
         FLAPS => Behaviour::Flap { pass: 1, fail: 2 },
         9 => Behaviour::Flap { pass: 3, fail: 3 },
@@ -73,10 +73,19 @@ fn break_it(lab: &Lab, server: u8) {
     lab.set_behaviour_at(&name, "/health", behaviour).expect("it obeys");
 }
 
+/// Has `server` refuse new connections, or not. A request on a new connection that a stopping nginx has taken already is
+/// not tried again (LR-124), so that stopping it would fail one now and then.
+fn refuse(lab: &Lab, server: &str, refuses: bool) {
+    let rules = "table inet refusal {\nchain input { type filter hook input priority 0; \
+                 tcp flags syn / fin,syn,rst,ack reject with tcp reset; }\n}";
+    let words = if refuses { rules } else { "delete table inet refusal" };
+    lab.run(server, &["nft", words]).expect("nft takes it");
+}
+
 fn mend_it(lab: &Lab, server: u8) {
     let name = format!("ecs1{server}");
     match server {
-        6 => lab.start_server(&name).expect("nginx starts"),
+        6 => refuse(lab, &name, false),
         7 => lab.mend(&Fault::ServerSilentDrop(name)).expect("the fault is mended"),
         _ => lab.set_behaviour_at(&name, "/health", Behaviour::Normal).expect("it obeys"),
     }

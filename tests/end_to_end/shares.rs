@@ -161,7 +161,7 @@ fn weight_zero_ends_new_requests_and_checks_but_not_what_is_under_way() {
     // Only servers of weight 0, then none at all.
     for resources in [with(&[0, 0, 0]), with(&[])] {
         balancer.apply(&resources);
-        let records = load().run_for(&lab, Duration::from_millis(250));
+        let (records, ()) = load().run_while(&lab, |load| load.wait_for(40));
         let statuses: BTreeMap<_, usize> = records.iter().fold(BTreeMap::new(), |mut counts, record| {
             *counts.entry(record.status()).or_default() += 1;
             counts
@@ -172,9 +172,8 @@ fn weight_zero_ends_new_requests_and_checks_but_not_what_is_under_way() {
     lab.stop_server("ecs12").expect("nginx stops");
     balancer.apply(&with(&[0, 100]));
     balancer.wait_for_health("web", ecs1(2), HealthStatus::Unhealthy, PATIENCE);
-    let records = load().run_for(&lab, Duration::from_millis(250));
+    let (records, ()) = load().run_while(&lab, |load| load.wait_for(40));
     assert!(records.iter().all(|record| record.status() == Some(502)), "{:?}", records.counts());
-    assert!(!records.is_empty());
     balancer.stop();
 }
 
@@ -279,10 +278,11 @@ fn sch_moves_only_the_keys_of_a_server_that_leaves_and_schedulers_change_under_l
 
         balancer.apply(&with(&by_user_setting, &all));
         phases.push(phase(load, 500));
-        lab.stop_server("ecs12").expect("nginx stops");
+        // What it has under way it finishes, so that no request fails.
+        lab.set_behaviour_at("ecs12", "/health", Behaviour::Status(503)).expect("it obeys");
         balancer.wait_for_health("web", ecs1(2), HealthStatus::Unhealthy, PATIENCE);
         phases.push(phase(load, 500));
-        lab.start_server("ecs12").expect("nginx starts");
+        lab.set_behaviour_at("ecs12", "/health", Behaviour::Normal).expect("it obeys");
         balancer.wait_for_health("web", ecs1(2), HealthStatus::Normal, PATIENCE);
         phases.push(phase(load, 500));
 

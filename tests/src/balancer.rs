@@ -97,11 +97,13 @@ impl<'lab> Balancer<'lab> {
         Balancer { lab, host, process: Some(process) }
     }
 
-    /// Waits until every server of every group is `Normal`.
+    /// Waits until every server is `Normal`, but for those of weight 0 or of a group that nothing uses.
     pub fn wait_until_healthy(&self) {
         self.wait_until("every server is Normal", PATIENCE, || {
             let servers = self.servers();
-            servers.iter().all(|server| server.health == HealthStatus::Normal).then_some(()).ok_or(servers)
+            let is_fine =
+                |server: &ServerView| matches!(server.health, HealthStatus::Normal | HealthStatus::Unused);
+            servers.iter().all(is_fine).then_some(()).ok_or(servers)
         });
     }
 

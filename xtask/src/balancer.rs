@@ -106,11 +106,13 @@ impl Balancer {
         self.process.id()
     }
 
-    /// Waits until every server is healthy, so that every way is known to carry.
+    /// Waits until every server is healthy whose group is in use, so that every way is known to carry.
     pub fn wait_until_healthy(&mut self, limit: Duration) -> Result<()> {
         let layout = self.layout.clone();
         self.process.wait_until("finding every server healthy", limit, || {
-            ask::<Vec<Server>>(&layout, "servers").is_ok_and(|servers| servers.iter().all(Server::is_healthy))
+            ask::<Vec<Server>>(&layout, "servers").is_ok_and(|servers| {
+                servers.iter().all(|server| server.is_healthy() || server.health == "Unused")
+            })
         })
     }
 

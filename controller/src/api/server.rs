@@ -146,6 +146,9 @@ async fn serve_client(stream: UnixStream, control: Control) -> io::Result<()> {
             }
         };
         let mut answer = serde_json::to_vec(&response).map_err(io::Error::other)?;
+        if answer.len() >= LINE_BYTES_MAX {
+            answer = serde_json::to_vec(&too_long(&response)).map_err(io::Error::other)?;
+        }
         answer.push(b'\n');
         timeout(CLIENT_DEADLINE, writer.write_all(&answer)).await??;
         if is_last {
@@ -168,6 +171,21 @@ async fn ask(request: Request, control: &Control) -> Response {
             ANSWER_DEADLINE.as_secs()
         )),
     }
+}
+
+/// In place of an answer that no client takes whole.
+fn too_long(response: &Response) -> Response {
+    let (what, remedy) = match response {
+        Response::Refused { errors } => {
+            let count = errors.findings().len();
+            (format!("{count} errors, nothing was changed;"), "`causeway check` tells all of them")
+        }
+        Response::Applied { revision, .. } | Response::Edited { revision, .. } => {
+            (format!("revision {revision} is in force;"), "`causeway check` tells all warnings")
+        }
+        _ => (String::new(), "ask for one thing by its name"),
+    };
+    failed(format!("{what} the answer is longer than {LINE_BYTES_MAX} bytes: {remedy}").trim_start())
 }
 
 fn failed(message: impl Into<String>) -> Response {

@@ -28,13 +28,18 @@ fn status() -> Response {
 
 /// A server on a socket in a new directory, with a loop that answers [`status`] to everything.
 fn start() -> (tempfile::TempDir, PathBuf, tokio::task::JoinHandle<()>) {
+    start_with(status())
+}
+
+/// As [`start`], with this answer.
+fn start_with(response: Response) -> (tempfile::TempDir, PathBuf, tokio::task::JoinHandle<()>) {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("run/api.sock");
     let server = ApiServer::bind(&path).unwrap();
     let (control, mut requests) = mpsc::channel::<(Request, oneshot::Sender<Response>)>(1);
     tokio::spawn(async move {
         while let Some((_, answer)) = requests.recv().await {
-            let _ = answer.send(status());
+            let _ = answer.send(response.clone());
         }
     });
     (directory, path, tokio::spawn(server.serve(control)))
@@ -88,6 +93,21 @@ async fn refuses_a_line_without_end() {
     let mut answer = String::new();
     stream.read_to_string(&mut answer).await.unwrap();
     assert!(answer.contains("request longer than 8388608 bytes"), "{answer}");
+}
+
+#[tokio::test]
+async fn says_so_when_there_is_more_to_tell_than_a_client_takes() {
+    let text = format!("server_groups: [{}]", "{name: x, a: 1, b: 2, c: 3},".repeat(20_000));
+    let errors = crate::config::parse_resources(&text, "many.yaml").unwrap_err();
+    let count = errors.findings().len();
+    let (_directory, path, _server) = start_with(Response::Refused { errors });
+    let answer = exchange(&path, b"{\"request\":\"status\"}\n").await;
+    let Response::Failed { message } = serde_json::from_str(&answer).unwrap() else { panic!("{answer}") };
+    assert!(
+        count > 60_000 && message.starts_with(&format!("{count} errors, nothing was changed;")),
+        "{message}"
+    );
+    assert!(message.contains("causeway check"), "{message}");
 }
 
 #[tokio::test(start_paused = true)]

@@ -17,6 +17,10 @@ const UNIT: i64 = 1 << 16;
 pub struct RoundRobin {
     members: Vec<Member>,
     ramping: bool,
+    /// Position of the server that comes first among those of equal credit; the others follow in turn.
+    first: usize,
+    /// Position of the server picked last.
+    last: Option<usize>,
 }
 
 #[derive(Clone, Debug)]
@@ -42,10 +46,12 @@ impl RoundRobin {
             })
             .collect();
         let ramping = members.iter().any(|member| member.ramp.is_some());
-        RoundRobin { members, ramping }
+        RoundRobin { members, ramping, first: 0, last: None }
     }
 
-    /// As [`RoundRobin::new`], going on where `previous` stands if ids and weights are the same.
+    /// As [`RoundRobin::new`], going on where `previous` stands if ids and weights are the same. Else the new cycle
+    /// begins behind the server picked last: where something changes more often than a cycle lasts, those at the end
+    /// of the list must have their turn too.
     pub fn resume(servers: &[ServerSnapshot], previous: &RoundRobin) -> Self {
         let mut next = RoundRobin::new(servers);
         let same = next.members.len() == previous.members.len()
@@ -54,8 +60,19 @@ impl RoundRobin {
             for (member, before) in next.members.iter_mut().zip(&previous.members) {
                 member.credit = before.credit;
             }
+            (next.first, next.last) = (previous.first, previous.last);
+        } else {
+            next.first = next.position_after(previous).unwrap_or(0);
         }
         next
+    }
+
+    /// Where the server stands that comes after the last pick of `previous`, or after that the first that is still here.
+    fn position_after(&self, previous: &RoundRobin) -> Option<usize> {
+        let next = previous.last.map_or(previous.first, |last| last + 1);
+        let (before, from) = previous.members.split_at(next);
+        let mut following = from.iter().chain(before);
+        following.find_map(|member| self.members.iter().position(|other| other.id == member.id))
     }
 
     /// Position in the list given to [`RoundRobin::new`] of the server for the next request, or `None` if there is
@@ -75,7 +92,8 @@ impl RoundRobin {
     pub(super) fn advance(&mut self, takes_part: impl Fn(usize) -> bool) -> Option<usize> {
         let mut best: Option<(usize, i64)> = None;
         let mut total = 0;
-        for (index, member) in self.members.iter_mut().enumerate() {
+        let (before, from) = self.members.split_at_mut(self.first);
+        for (index, member) in (self.first..).zip(from).chain((0..).zip(before)) {
             if member.effective == 0 || !takes_part(index) {
                 continue;
             }
@@ -87,6 +105,7 @@ impl RoundRobin {
         }
         let (index, _) = best?;
         self.members[index].credit -= total;
+        self.last = Some(index);
         Some(index)
     }
 
@@ -218,10 +237,38 @@ mod tests {
     }
 
     #[test]
-    fn starts_anew_when_membership_changes() {
+    fn starts_a_new_cycle_behind_the_last_pick_when_membership_changes() {
         let mut before = RoundRobin::new(&servers(&[1, 1]));
         before.pick(0, None);
         let mut after = RoundRobin::resume(&servers(&[1, 1, 1]), &before);
+        assert_eq!(order(&mut after, 6), [1, 2, 0, 1, 2, 0]);
+        // Those that followed the last pick have left: the next one that is still here.
+        let list = servers(&[1, 1, 1, 1]);
+        let mut before = RoundRobin::new(&list);
+        order(&mut before, 2);
+        let mut after = RoundRobin::resume(&[list[3].clone(), list[0].clone(), list[1].clone()], &before);
         assert_eq!(order(&mut after, 3), [0, 1, 2]);
+        // Weights count from the new beginning as from any other.
+        let mut after = RoundRobin::resume(&servers(&[100, 50, 50]), &before);
+        assert_eq!(order(&mut after, 8), [0, 2, 1, 0, 0, 2, 1, 0]);
+        let mut unused = RoundRobin::resume(&servers(&[1, 1, 1]), &RoundRobin::new(&list));
+        assert_eq!(order(&mut unused, 3), [0, 1, 2]);
+    }
+
+    // Holds SG-81
+    #[test]
+    fn every_server_has_its_turn_while_another_comes_and_goes() {
+        let all = servers(&[1; 10]);
+        let mut cycle = RoundRobin::new(&all);
+        let mut counts = [0; 10];
+        for round in 0..900 {
+            // The last one flaps, and now and then there are two requests meanwhile.
+            let list = if round % 2 == 0 { &all[..9] } else { &all[..] };
+            cycle = RoundRobin::resume(list, &cycle);
+            if round % 3 == 0 {
+                order(&mut cycle, 2).into_iter().for_each(|pick| counts[pick] += 1);
+            }
+        }
+        assert!(counts[..9].iter().all(|count| (55..=70).contains(count)), "{counts:?}");
     }
 }

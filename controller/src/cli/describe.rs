@@ -5,7 +5,8 @@ use super::{CliError, Connection, print};
 use crate::api::{
     HealthCheckView, HealthStatus, Kind, ListenerView, LoadBalancerView, ServerGroupView, ServerView, View,
 };
-use crate::config::edit::names_server;
+use crate::config::ErrorFamily;
+use crate::config::edit::{Remark, names_server};
 use clap::{Args, Subcommand};
 
 /// Show everything about a server group, server, load balancer or listener, in words
@@ -20,15 +21,20 @@ pub(super) struct DescribeArgs {
 
 #[derive(Debug, Subcommand)]
 enum DescribeCommand {
+    /// Show a server group's settings and how each of its servers stands
+    #[command(after_help = "Example:\n  causeway describe server-group web")]
     ServerGroup(NameArgs),
     Server(ServerArgs),
+    /// Show a load balancer with its zones, addresses and listeners
+    #[command(after_help = "Example:\n  causeway describe load-balancer alb1")]
     LoadBalancer(NameArgs),
+    /// Show a listener's settings and whether it accepts traffic
+    #[command(after_help = "Example:\n  causeway describe listener http")]
     Listener(NameArgs),
 }
 
-/// Show one of them
+/// Which one.
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  causeway describe server-group web")]
 struct NameArgs {
     /// Its name
     #[arg(value_name = "NAME")]
@@ -37,7 +43,7 @@ struct NameArgs {
     connection: Connection,
 }
 
-/// Show a server of a group
+/// Show how a server of a group stands, with the evidence, and what it got
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  causeway describe server web 172.16.1.20:80")]
 struct ServerArgs {
@@ -71,9 +77,13 @@ pub(super) fn describe(arguments: &DescribeArgs) -> Result<(), CliError> {
                 .filter(|server| names_server(name, server.id.as_deref(), server.address))
                 .collect();
             if found.is_empty() {
-                return Err(CliError::Failed(format!(
-                    "server group \"{group}\" has no server {name}; `causeway get servers` shows which it has"
-                )));
+                return Err(CliError::Denied(vec![Remark {
+                    code: Some(ErrorFamily::ResourceNotFound.of("Server")),
+                    subject: format!("server group \"{group}\", server {name}"),
+                    value: String::new(),
+                    rule: "the group has no such server".into(),
+                    remedy: format!("`causeway get servers {group}` shows which it has"),
+                }]));
             }
             print(&found.iter().map(|server| describe_server(server)).collect::<Vec<_>>().join("\n"))
         }
@@ -120,7 +130,11 @@ fn describe_group(group: &ServerGroupView, servers: &[ServerView]) -> String {
         },
     );
     page.line("protocol", &group.protocol);
-    page.line("scheduler", groups::scheduler(group));
+    // The rest means nothing for a function.
+    let is_function = group.group_type == "Fc";
+    if !is_function {
+        page.line("scheduler", groups::scheduler(group));
+    }
     match &group.health_check {
         None => page.line("health check", "off: every server counts as usable"),
         Some(check) => {
@@ -128,13 +142,15 @@ fn describe_group(group: &ServerGroupView, servers: &[ServerView]) -> String {
             page.line("", how_often(check));
         }
     }
-    page.line("sticky sessions", groups::sticky(group.sticky_session.as_ref()));
-    let seconds = |secs: Option<u64>| secs.map_or_else(|| "off".to_owned(), |secs| format!("{secs} s"));
-    page.line("slow start", seconds(group.slow_start_secs));
-    page.line("draining", seconds(group.connection_drain_secs));
-    page.line("keepalive", switch(group.upstream_keepalive));
-    page.line("cross-zone", switch(group.cross_zone));
-    page.line("IPv6", switch(group.ipv6));
+    if !is_function {
+        page.line("sticky sessions", groups::sticky(group.sticky_session.as_ref()));
+        let seconds = |secs: Option<u64>| secs.map_or_else(|| "off".to_owned(), |secs| format!("{secs} s"));
+        page.line("slow start", seconds(group.slow_start_secs));
+        page.line("draining", seconds(group.connection_drain_secs));
+        page.line("keepalive", switch(group.upstream_keepalive));
+        page.line("cross-zone", switch(group.cross_zone));
+        page.line("IPv6", switch(group.ipv6));
+    }
     if group.protocol == "HTTPS" {
         page.line(
             "certificates",
@@ -180,7 +196,9 @@ fn describe_group(group: &ServerGroupView, servers: &[ServerView]) -> String {
         count => format!("{count} servers\n"),
     });
     for server in servers {
-        page.0.push_str(&format!("  {}, weight {}\n", servers::name(server), servers::weight(server)));
+        let weight =
+            if is_function { String::new() } else { format!(", weight {}", servers::weight(server)) };
+        page.0.push_str(&format!("  {}{weight}\n", servers::name(server)));
         page.0.push_str(&format!("    {}\n", standing(server)));
     }
     page.0
@@ -238,7 +256,7 @@ fn describe_server(server: &ServerView) -> String {
         page.line(
             "drain",
             format!(
-                "{}, since {}: {in_flight}; cut in {} s",
+                "{}, for {}: {in_flight}; cut in {} s",
                 drain.cause,
                 duration(drain.elapsed_secs),
                 drain.remaining_secs
@@ -277,9 +295,9 @@ fn describe_server(server: &ServerView) -> String {
     page.0
 }
 
-/// `Unhealthy since 3m12s: RESPONSE_MISMATCH, got 404, expected HTTP_2xx; last probe 1.2 s ago, next within 0.8 s`.
+/// `Unhealthy for 3m12s: RESPONSE_MISMATCH, got 404, expected HTTP_2xx; last probe 1.2 s ago, next within 0.8 s`.
 fn standing(server: &ServerView) -> String {
-    let mut text = format!("{} since {}", server.health.as_str(), duration(server.since_secs));
+    let mut text = format!("{} for {}", server.health.as_str(), duration(server.since_secs));
     match server.health {
         HealthStatus::Unavailable => text.push_str(": checks are off"),
         HealthStatus::Unused if server.weight == 0 => text.push_str(": weight 0, no new traffic, not probed"),
@@ -359,6 +377,9 @@ fn describe_listener(listener: &ListenerView) -> String {
     if let (Some(idle), Some(request)) = (listener.idle_timeout_secs, listener.request_timeout_secs) {
         page.line("timeouts", format!("idle {idle} s, request {request} s"));
         page.line("X-Forwarded-For", switch(listener.x_forwarded_for));
+        if !listener.trusted_proxies.is_empty() {
+            page.line("trusted proxies", listener.trusted_proxies.join(", "));
+        }
     }
     page.line("status", format!("{:?}{}", listener.status, problem(listener)));
     page.0

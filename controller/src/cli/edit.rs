@@ -37,7 +37,8 @@ pub(super) fn render_denials(denials: &[Remark]) -> String {
         })
         .collect();
     match denials.len() {
-        1 => lines + "1 error; nothing was changed\n",
+        // One speaks for itself, and may have been a question.
+        1 => lines,
         count => lines + &format!("{count} errors; nothing was changed\n"),
     }
 }

@@ -33,7 +33,7 @@ pub(super) fn status(arguments: &StatusArgs) -> Result<(), CliError> {
     }
     let revision = status.revision.map_or("none applied yet".to_owned(), |revision| revision.to_string());
     print(&format!(
-        "causeway {} on node {}, pid {}, up {}\nrevision {revision}, snapshot {}, {} workers\n",
+        "causeway {} on node {}, pid {}, up {}\nrevision {revision}, snapshot {}, workers {}\n",
         status.version,
         status.node,
         status.pid,

@@ -227,6 +227,28 @@ impl GroupHealth {
         notices
     }
 
+    /// Nothing sends to the group any more: its members are forgotten, drains in progress go on to their end. Should it
+    /// come into use again, [`GroupHealth::update`] finds every server new.
+    pub fn retire(&mut self, now: Moment) -> Vec<GroupNotice> {
+        let mut notices = Vec::new();
+        self.tick_all(now, &mut notices);
+        // Members did not leave their group, so nobody is told that they did.
+        let mut unsaid = Vec::new();
+        for place in 0..self.servers.len() {
+            let entry = &mut self.servers[place];
+            (entry.realm, entry.receives, entry.shut_out) = (None, false, false);
+            self.handle(place, Event::Removed(None), now, &mut unsaid);
+        }
+        self.realms.clear();
+        self.index(now);
+        notices
+    }
+
+    /// Whether there is nothing to know any more: no members, no drains.
+    pub fn is_empty(&self) -> bool {
+        self.servers.is_empty()
+    }
+
     /// The outcome of a probe of the member at `address`. Unknown servers are ignored: the result was on its way when
     /// the server left.
     pub fn probed(&mut self, address: ServerAddress, outcome: Outcome, now: Moment) -> Vec<GroupNotice> {

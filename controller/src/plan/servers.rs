@@ -246,7 +246,8 @@ impl<'a> Draft<'a> {
         }
         let Ok(port) = server.port.get().try_into() else { return false };
         let address = ServerAddress { ip: server.address.address().into(), port };
-        self.inputs.resources.server_groups.values().any(|group| {
+        // A server whose group no listener uses any more has left no group: its flows last, as HTTP requests do.
+        l4_groups(self.inputs.resources).into_iter().any(|group| {
             group
                 .connection_drain
                 .is_some_and(|drain| self.inputs.now >= self.inputs.known_since + drain.timeout)

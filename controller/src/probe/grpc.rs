@@ -4,6 +4,7 @@
 //! NOT_SERVING passes therefore: what the message says is not looked at. Servers that want to be taken out answer with
 //! another status, or close.
 
+use super::limited::Limited;
 use super::{Target, failed, host_of, tcp, tls};
 use crate::health::{Failure, FailureReason, Outcome};
 use crate::model::{GrpcMethod, HealthCheckProtocol};
@@ -35,7 +36,7 @@ pub async fn probe(target: &Target) -> Outcome {
     let result = async {
         let scheme = if *tls { "https" } else { "http" };
         let request = request(scheme, &host_of(target, host.as_deref()), *method, path)?;
-        let stream = tcp::connect(target, deadline).await?;
+        let stream = Limited::new(tcp::connect(target, deadline).await?);
         let status = if *tls {
             let stream = tls::handshake(stream, target, host.as_deref(), tls::Inner::Http2, deadline).await?;
             call(stream, request, deadline).await?

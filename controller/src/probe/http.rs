@@ -1,5 +1,6 @@
 //! HTTP and HTTPS probes: a response whose status class is configured passes (SG-182).
 
+use super::limited::Limited;
 use super::response::{Head, parse_head};
 use super::{Target, failed, host_of, tcp, tls};
 use crate::health::{Failure, FailureReason, Outcome};
@@ -21,7 +22,7 @@ pub async fn probe(target: &Target) -> Outcome {
     let deadline = Instant::now() + target.check.timeout;
     let request = request(*method, path, &host_of(target, host.as_deref()), *version);
     let result = async {
-        let mut stream = tcp::connect(target, deadline).await?;
+        let mut stream = Limited::new(tcp::connect(target, deadline).await?);
         if !*tls {
             return exchange(&mut stream, request.as_bytes(), *method, codes, deadline).await;
         }

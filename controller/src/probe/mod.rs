@@ -13,6 +13,7 @@
 pub mod clock;
 pub mod grpc;
 pub mod http;
+mod limited;
 mod response;
 pub mod schedule;
 pub mod tcp;

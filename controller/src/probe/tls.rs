@@ -3,13 +3,13 @@
 //! Every probe makes a full handshake: a resumed session would leave the server's key untried, and a name that several
 //! servers share would offer one server's ticket to another.
 
+use super::limited::Limited;
 use super::{Target, failed};
+use crate::certificate::AnyCertificate;
 use crate::health::{Failure, FailureReason};
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{ClientConfig, Resumption};
 use rustls::crypto::aws_lc_rs;
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{DigitallySignedStruct, SignatureScheme};
+use rustls::pki_types::ServerName;
 use std::io;
 use std::sync::{Arc, LazyLock};
 use tokio::net::TcpStream;
@@ -28,12 +28,12 @@ pub(super) enum Inner {
 
 /// Completes the handshake before `deadline`. The server is told `host` (SNI), unless it is none or an address.
 pub(super) async fn handshake(
-    stream: TcpStream,
+    stream: Limited<TcpStream>,
     target: &Target,
     host: Option<&str>,
     inner: Inner,
     deadline: Instant,
-) -> Result<TlsStream<TcpStream>, Failure> {
+) -> Result<TlsStream<Limited<TcpStream>>, Failure> {
     static HTTP1: LazyLock<Arc<ClientConfig>> = LazyLock::new(|| config(&[]));
     static HTTP2: LazyLock<Arc<ClientConfig>> = LazyLock::new(|| config(&[b"h2"]));
     let config = match inner {
@@ -54,6 +54,8 @@ pub(super) async fn handshake(
 pub(super) fn reason(error: &io::Error) -> FailureReason {
     let tls = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
     match tls {
+        // More than a probe reads.
+        None if error.kind() == io::ErrorKind::InvalidData => FailureReason::ResponseFormatError,
         // It speaks TLS and says why it does not want to.
         Some(rustls::Error::AlertReceived(_)) | None => FailureReason::RecvResponseFailed,
         Some(_) => FailureReason::ResponseFormatError,
@@ -62,57 +64,16 @@ pub(super) fn reason(error: &io::Error) -> FailureReason {
 
 fn config(protocols: &[&[u8]]) -> Arc<ClientConfig> {
     let provider = Arc::new(aws_lc_rs::default_provider());
-    let schemes = provider.signature_verification_algorithms.supported_schemes();
+    let any_certificate = Arc::new(AnyCertificate::new(&provider));
     let mut config = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .expect("the provider has cipher suites for TLS 1.2 and 1.3")
         .dangerous()
-        .with_custom_certificate_verifier(Arc::new(AnyCertificate { schemes }))
+        .with_custom_certificate_verifier(any_certificate)
         .with_no_client_auth();
     config.alpn_protocols = protocols.iter().map(|protocol| protocol.to_vec()).collect();
     config.resumption = Resumption::disabled();
     Arc::new(config)
-}
-
-/// Accepts every certificate, and every signature by it: without trust in the certificate they prove nothing.
-#[derive(Debug)]
-struct AnyCertificate {
-    schemes: Vec<SignatureScheme>,
-}
-
-impl ServerCertVerifier for AnyCertificate {
-    fn verify_server_cert(
-        &self,
-        _end_entity: &CertificateDer<'_>,
-        _intermediates: &[CertificateDer<'_>],
-        _server_name: &ServerName<'_>,
-        _ocsp_response: &[u8],
-        _now: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        _message: &[u8],
-        _certificate: &CertificateDer<'_>,
-        _signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        Ok(HandshakeSignatureValid::assertion())
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        _message: &[u8],
-        _certificate: &CertificateDer<'_>,
-        _signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        Ok(HandshakeSignatureValid::assertion())
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.schemes.clone()
-    }
 }
 
 #[cfg(test)]

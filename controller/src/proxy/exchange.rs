@@ -1,6 +1,7 @@
 //! One request on one server connection: both bodies stream at once, each direction no faster than its reader.
 
 use super::connection::Connection;
+use super::failure::Failure;
 use super::http1::body::BodyDecoder;
 use super::http1::head::{RequestHead, ResponseHead};
 use super::http1::rewrite::{Edits, ToClient, write_response};
@@ -23,39 +24,6 @@ const HEADROOM: usize = 256;
 /// Reads in a row without waiting, after which other connections have their turn: where both sides keep up, a transfer
 /// never waits by itself.
 const READS_AT_ONCE: u32 = 16;
-
-/// Why a request did not end as it should.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Failure {
-    /// The client closed, or broke the connection.
-    ClientGone,
-    /// The client sent nothing, or read nothing, for the request timeout.
-    ClientSlow,
-    /// The request's body is malformed.
-    RequestBody(Refusal),
-    /// There is no server to pick.
-    NoServer,
-    /// The server refused the connection, or a route to it is missing.
-    Refused,
-    /// No local address, port or descriptor could be had for a connection.
-    NoLocal,
-    /// The connection was not established in time.
-    ConnectTimeout,
-    /// TLS could not be agreed on.
-    Handshake,
-    /// The server's certificate is not the one demanded.
-    Certificate,
-    /// The connection ended before any byte of a response.
-    Died,
-    /// The server sent something that is no response, or ended within its head.
-    Response(Refusal),
-    /// The server sent nothing, or read nothing, for the request timeout.
-    ServerSlow,
-    /// The server ended or broke the connection within the response's body.
-    Cut,
-    /// The server's drain is over.
-    Drained,
-}
 
 /// The side a transfer waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

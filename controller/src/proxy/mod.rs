@@ -9,6 +9,7 @@
 //! - [`reactor`]: tasks, sockets and timers of one thread
 //! - `worker`: snapshots into force · `target`: a listener in force · `listener`: sockets and accepting
 //! - `persistence`: sticky sessions · `connection`: one client's requests · `exchange`: one request on one server connection
+//! - `failure`: whose fault it is, and what it is answered
 //! - `drain`: requests under way, and those that are to end
 //! - `pool`, `upstream`, `tls`: connections to servers · `answer`: answers of our own · `descriptors`: who may have how many
 //! - [`access_log`], [`stats`]: what is told about it all
@@ -39,6 +40,7 @@ mod connection;
 mod descriptors;
 mod drain;
 mod exchange;
+mod failure;
 pub mod http1;
 mod listener;
 mod persistence;
@@ -56,7 +58,7 @@ pub use listener::{BindError, bind_listeners};
 pub use stats::Stats;
 pub use tls::VerificationError;
 
-use crate::snapshot::DecodeError;
+use crate::snapshot::{DecodeError, Snapshot};
 use descriptors::Descriptors;
 use std::future::Future;
 use std::io;
@@ -111,6 +113,17 @@ pub enum PublishError {
     /// Every worker has ended.
     #[error("no worker is running")]
     NoWorker,
+}
+
+/// Whether workers can take `snapshot` into force, their sockets apart. Ask before anything that cannot be undone: a
+/// snapshot that they refuse stands in the way of all later ones that hold the same.
+pub fn check(snapshot: &Snapshot) -> Result<(), PublishError> {
+    for group in &snapshot.groups {
+        let authority = group.function.as_ref().map(|function| function.authority.as_str());
+        tls::Profile::new(&group.protocol, authority)
+            .map_err(|error| PublishError::Verification { group: group.name.clone(), error })?;
+    }
+    Ok(())
 }
 
 /// The running engine: one thread per worker. Dropped without [`Engine::shutdown`], it ends at once.

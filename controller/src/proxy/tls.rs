@@ -8,13 +8,12 @@
 //! without close_notify is an error, so a response that lasts until the end is known to be whole (RFC 8446 section 6.1).
 
 use super::reactor::TcpStream;
+use crate::certificate::AnyCertificate;
 use crate::snapshot::{UpstreamProtocol, VerificationSnapshot};
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{ClientConnection, Resumption};
-use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::{ClientConfig, RootCertStore};
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::io::{self, IoSlice, Read, Write};
@@ -76,7 +75,9 @@ impl Profile {
             .expect("the provider has suites for TLS 1.2 and 1.3");
         let builder = match verification {
             Some(verification) => builder.with_root_certificates(roots(verification)?),
-            None => builder.dangerous().with_custom_certificate_verifier(Arc::new(AnyCertificate(provider))),
+            None => {
+                builder.dangerous().with_custom_certificate_verifier(Arc::new(AnyCertificate::new(&provider)))
+            }
         };
         let configured = verification.as_ref().and_then(|verification| verification.server_name.as_deref());
         let name = match (configured, authority) {
@@ -117,46 +118,6 @@ fn host_of(authority: &str) -> &str {
         return literal.split(']').next().unwrap_or(literal);
     }
     authority.split(':').next().unwrap_or(authority)
-}
-
-/// Takes every certificate (SG-27). Nor is the handshake's signature looked at: it would only prove that the server has
-/// the key of a certificate that anybody can make.
-#[derive(Debug)]
-struct AnyCertificate(Arc<CryptoProvider>);
-
-impl ServerCertVerifier for AnyCertificate {
-    fn verify_server_cert(
-        &self,
-        _: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        _: &[u8],
-        _: &CertificateDer<'_>,
-        _: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        Ok(HandshakeSignatureValid::assertion())
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        _: &[u8],
-        _: &CertificateDer<'_>,
-        _: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        Ok(HandshakeSignatureValid::assertion())
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.signature_verification_algorithms.supported_schemes()
-    }
 }
 
 /// What connections to one server begin with.

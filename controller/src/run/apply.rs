@@ -9,7 +9,7 @@ use crate::health::GroupHealth;
 use crate::model::{Node, Resources, ServerGroupName};
 use crate::plan::{Cuts, Ids};
 use crate::probe::clock;
-use crate::proxy::bind_listeners;
+use crate::proxy::{self, bind_listeners};
 use crate::store::{Revision, Store};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{SocketAddr, TcpListener};
@@ -98,8 +98,14 @@ impl Control {
             health: self.health.clone(),
             cuts: self.cuts.clone(),
         };
-        match self.prepare_and_commit(&before.resources, text).await {
-            Ok(revision) => Ok(revision),
+        self.held_events = Some(Vec::new());
+        let result = self.prepare_and_commit(&before.resources, text).await;
+        let events = self.held_events.take().unwrap_or_default();
+        match result {
+            Ok(revision) => {
+                events.into_iter().for_each(|event| self.record(event));
+                Ok(revision)
+            }
             Err(error) => {
                 self.resources = before.resources;
                 self.health = before.health;
@@ -132,6 +138,7 @@ impl Control {
         neighbours.extend(self.neighbours_wanted(&self.resources));
         self.resolve_first(neighbours).await;
         let change = self.plan_maps(now)?;
+        proxy::check(&self.planned_snapshot()).map_err(publish_error)?;
         // What goes stays until it is no longer in use.
         let both = self.wanted_host(&self.resources).and(self.wanted_host(old));
         self.apply_host(&both).await?;

@@ -1,7 +1,7 @@
 //! The state of a running node, and what each event does to it.
 
 use super::drains::Uncounted;
-use super::events::Events;
+use super::events::{Event, Events};
 use crate::api::{Request, Response};
 use crate::config::Parsed;
 use crate::datapath::Datapath;
@@ -39,7 +39,7 @@ pub(super) struct Control {
     pub resolutions: watch::Receiver<Resolutions>,
     pub engine: Engine,
     pub stats: Arc<Stats>,
-    /// Health of every group that a listener uses.
+    /// Health of every group that a listener uses, and of those whose drains outlast their use.
     pub health: BTreeMap<ServerGroupName, GroupHealth>,
     /// Where servers stood when something last changed in their group: what plans are made from. Evidence that changes
     /// no plan (the latest probe) may be older here than in `health`.
@@ -56,6 +56,8 @@ pub(super) struct Control {
     /// Cuts that have come due and may not have been carried out.
     pub cuts: Cuts,
     pub events: Events,
+    /// What happened by an apply that is not in force yet: if it fails, nothing of it did. `None`: none is under way.
+    pub held_events: Option<Vec<Event>>,
     pub cookie_keys: CookieKeys,
     /// Which interfaces run, as far as that is known.
     pub running: Option<Running>,
@@ -104,6 +106,7 @@ impl Control {
             uncounted: Vec::new(),
             cuts: Cuts::default(),
             events: Events::default(),
+            held_events: None,
             cookie_keys,
             running: None,
             neighbours: BTreeMap::new(),

@@ -66,8 +66,12 @@ impl Control {
         }
     }
 
-    /// Prints an event and keeps it.
+    /// Prints an event and keeps it, once it is known to have happened.
     pub fn record(&mut self, event: Event) {
+        if let Some(held) = &mut self.held_events {
+            held.push(event);
+            return;
+        }
         if event.is_warning() {
             log::warn!("{event}");
         } else {

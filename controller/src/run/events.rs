@@ -88,9 +88,7 @@ impl fmt::Display for What {
             zone.as_ref().map_or_else(String::new, |zone| format!(" in zone \"{zone}\""))
         };
         match self {
-            What::State(State::Unhealthy(failure)) => {
-                write!(f, "is unhealthy: {} ({})", failure.reason, failure.detail)
-            }
+            What::State(State::Unhealthy(failure)) => write!(f, "is unhealthy: {failure}"),
             What::State(state) => f.write_str(match state {
                 State::Initial => "is to prove itself",
                 State::Healthy => "is healthy",
@@ -146,7 +144,7 @@ impl Events {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::health::{Drain, DrainCause, MemberId};
+    use crate::health::{Drain, DrainCause, Failure, FailureReason, MemberId};
 
     fn ended(end: DrainEnd, tally: Option<Tally>) -> String {
         let now = Moment::from_nanos(7);
@@ -166,6 +164,28 @@ mod tests {
         assert_eq!(
             ended(DrainEnd::Idle, Some(Tally { finished: 4, cut: 0 })),
             "group \"web\": server 10.0.0.1:80 ended its drain: 4 finished, 0 cut"
+        );
+    }
+
+    // Holds SG-193
+    #[test]
+    fn an_unhealthy_server_comes_with_the_reason_and_what_there_is_to_say_of_it() {
+        let said = |reason, answer: Option<(&str, &str)>, detail: &str| {
+            let failure = Failure {
+                reason,
+                actual: answer.map(|(actual, _)| actual.into()),
+                expected: answer.map(|(_, expected)| expected.into()),
+                detail: detail.into(),
+            };
+            What::State(State::Unhealthy(failure)).to_string()
+        };
+        assert_eq!(
+            said(FailureReason::ResponseMismatch, Some(("404", "HTTP_2xx")), ""),
+            "is unhealthy: RESPONSE_MISMATCH: got 404, expected HTTP_2xx"
+        );
+        assert_eq!(
+            said(FailureReason::ConnectFailed, None, "Connection refused"),
+            "is unhealthy: CONNECT_FAILED (Connection refused)"
         );
     }
 

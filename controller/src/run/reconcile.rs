@@ -10,6 +10,7 @@ use crate::model::{NextHopName, Node, Resources, ServerGroupName, ZoneName};
 use crate::plan::{self, CapacityError, Change, Inputs};
 use crate::probe::{Target, TargetId, clock};
 use crate::proxy::PublishError;
+use crate::snapshot::Snapshot;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, TcpListener};
 use std::sync::Arc;
@@ -109,11 +110,15 @@ impl Control {
         .collect()
     }
 
+    /// What the engine is to be told, without keys and cuts.
+    pub fn planned_snapshot(&mut self) -> Snapshot {
+        let dead = self.dead_zones();
+        plan::snapshot(&self.node.value, &self.resources, &self.standings, &dead, &mut self.ids)
+    }
+
     /// Tells the engine what changed; returns when every worker has taken it into force.
     pub async fn publish(&mut self, sockets: Vec<(u32, TcpListener)>) -> Result<(), PublishError> {
-        let dead = self.dead_zones();
-        let mut snapshot =
-            plan::snapshot(&self.node.value, &self.resources, &self.standings, &dead, &mut self.ids);
+        let mut snapshot = self.planned_snapshot();
         snapshot.cookie_keys = self.cookie_keys.keys().to_vec();
         let mut running = Vec::new();
         for (name, standings) in &self.standings {
@@ -136,13 +141,17 @@ impl Control {
         Ok(())
     }
 
-    /// Health for every group that a listener uses: what is there is updated, so that servers that stay keep theirs.
+    /// Health for every group that a listener uses: what is there is updated, so that servers that stay keep theirs. Of
+    /// other groups only drains are left.
     pub fn update_health(&mut self, now: Moment) {
         let used: BTreeSet<&ServerGroupName> =
             self.resources.listeners.values().map(|listener| &listener.server_group).collect();
-        self.health.retain(|name, _| used.contains(name));
         self.standings.clear();
         let mut reports = Vec::new();
+        for (name, health) in self.health.iter_mut().filter(|(name, _)| !used.contains(name)) {
+            reports.push((name.clone(), health.retire(now)));
+        }
+        self.health.retain(|name, health| used.contains(name) || !health.is_empty());
         for name in used {
             let group = &self.resources.server_groups[name];
             let zones = served_zones(&self.node.value, &self.resources, name);

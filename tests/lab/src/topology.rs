@@ -160,7 +160,8 @@ fn cables_ends(options: &LabOptions) -> impl Iterator<Item = (String, String)> {
 
 fn links(steps: &mut Vec<Step>, layout: &Layout, options: &LabOptions) {
     for switch in SWITCHES {
-        steps.push(Step::new(switch, "ip link add br0 type bridge"));
+        // Snooping would hold IPv6's neighbour discovery back until it has heard who listens.
+        steps.push(Step::new(switch, "ip link add br0 type bridge mcast_snooping 0"));
         steps.push(Step::new(switch, "ip link set br0 up"));
     }
     for (index, ((host, port), (peer, peer_port))) in (100..).zip(cables(options)) {

@@ -95,6 +95,8 @@ fn make_certificate(layout: &Layout) -> Result<()> {
     let mut command = Command::new("openssl");
     command.args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]);
     command.args(["-days", "2", "-subj", "/CN=lab", "-addext", "subjectAltName=DNS:www.example.test"]);
+    // A server's and no authority's, which who verifies would not take from a server.
+    command.args(["-addext", "basicConstraints=critical,CA:FALSE"]);
     command.arg("-keyout").arg(&key).arg("-out").arg(&certificate);
     let output = command.output().context("run `openssl`; is it installed? (`cargo xtask setup`)")?;
     if !output.status.success() {

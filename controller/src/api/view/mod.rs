@@ -76,8 +76,11 @@ pub struct ListenerView {
     pub idle_timeout_secs: Option<u64>,
     /// Seconds within which a request has to be complete, and answered; HTTP.
     pub request_timeout_secs: Option<u64>,
-    /// Whether X-Forwarded-For is written.
+    /// Whether X-Forwarded-For is written; HTTP.
     pub x_forwarded_for: bool,
+    /// Networks whose X-Forwarded-For is believed; empty: none is.
+    #[serde(default)]
+    pub trusted_proxies: Vec<String>,
     /// Whether it accepts traffic.
     pub status: ListenerStatus,
     /// Why it does not, if so.

@@ -29,7 +29,7 @@ fn says_how_a_server_stands_and_what_shows_it() {
             server.evidence = probe(Some(mismatch()), 4);
             server.next_probe_ms = Some(840);
         }),
-        "Unhealthy since 3m12s: RESPONSE_MISMATCH, got 404, expected HTTP_2xx; last probe 1.2 s ago, next within 0.8 s"
+        "Unhealthy for 3m12s: RESPONSE_MISMATCH, got 404, expected HTTP_2xx; last probe 1.2 s ago, next within 0.8 s"
     );
     assert_eq!(
         words(|server| {
@@ -39,19 +39,19 @@ fn says_how_a_server_stands_and_what_shows_it() {
             server.evidence = probe(None, 1);
             server.next_probe_ms = Some(0);
         }),
-        "Unhealthy since 3m12s: RESPONSE_MISMATCH, no answer in 5 s; last probe passed 1.2 s ago, next under way"
+        "Unhealthy for 3m12s: RESPONSE_MISMATCH, no answer in 5 s; last probe passed 1.2 s ago, next under way"
     );
     assert_eq!(
         words(|server| {
             server.slow_start = Some(RampView { elapsed_secs: 12, duration_secs: 30 });
             server.evidence = probe(Some(mismatch()), 1);
         }),
-        "Normal since 3m12s, in slow start (12 s of 30 s); last probe failed (RESPONSE_MISMATCH) 1.2 s ago"
+        "Normal for 3m12s, in slow start (12 s of 30 s); last probe failed (RESPONSE_MISMATCH) 1.2 s ago"
     );
     for (health, weight, expected) in [
-        (HealthStatus::Initial, 100, "Initial since 3m12s"),
-        (HealthStatus::Unavailable, 100, "Unavailable since 3m12s: checks are off"),
-        (HealthStatus::Unused, 0, "Unused since 3m12s: weight 0, no new traffic, not probed"),
+        (HealthStatus::Initial, 100, "Initial for 3m12s"),
+        (HealthStatus::Unavailable, 100, "Unavailable for 3m12s: checks are off"),
+        (HealthStatus::Unused, 0, "Unused for 3m12s: weight 0, no new traffic, not probed"),
         (
             HealthStatus::Unused,
             100,
@@ -73,7 +73,7 @@ fn says_how_a_server_stands_and_what_shows_it() {
                 in_flight: Some((12, 3)),
             }];
         }),
-        "Removing since 3m12s: 3 of 12 still in flight, cut in 25 s"
+        "Removing for 3m12s: 3 of 12 still in flight, cut in 25 s"
     );
 }
 
@@ -99,7 +99,7 @@ fn describes_a_group_with_its_settings_and_servers() {
   used by          listeners http, https of alb1
 1 server
   172.16.1.20:80, weight 100
-    Normal since 3m12s
+    Normal for 3m12s
 "
     );
     let mut idle = group("old");
@@ -125,7 +125,7 @@ fn describes_a_server() {
   id               ecs:i-web1
   address          172.16.1.20:80
   weight           100, 37.5 in force
-  health           Normal since 3m12s
+  health           Normal for 3m12s
   zone             chengdu-a
   path             local
   in flight        2
@@ -161,5 +161,12 @@ another node
   X-Forwarded-For  on
   status           Running
 "
+    );
+    let mut behind_proxies = balancer().listeners[0].clone();
+    behind_proxies.trusted_proxies = vec!["10.0.0.0/8".into(), "fd00::/8".into()];
+    assert!(
+        describe_listener(&behind_proxies).contains("\n  trusted proxies  10.0.0.0/8, fd00::/8\n"),
+        "{}",
+        describe_listener(&behind_proxies)
     );
 }

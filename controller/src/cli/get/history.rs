@@ -4,7 +4,7 @@ use super::duration;
 use crate::api::RevisionView;
 use crate::cli::table::{Align, Table};
 
-/// `now`: seconds since 1970. One revision is shown with all its changes.
+/// `now`: seconds since 1970. A revision by itself is shown with all its changes.
 pub(super) fn history(revisions: &[RevisionView], now: u64, width: Option<usize>) -> String {
     let mut table = Table::new(&[("REVISION", Align::Left), ("AGE", Align::Right), ("CHANGES", Align::Left)]);
     for revision in revisions {
@@ -17,7 +17,7 @@ pub(super) fn history(revisions: &[RevisionView], now: u64, width: Option<usize>
     }
     let table = table.render(width);
     match revisions {
-        [RevisionView { changes: Some(changes), .. }] => {
+        [RevisionView { changes: Some(changes), .. }] if changes.len() > 1 => {
             let lines: String = changes.iter().map(|change| format!("{change}\n")).collect();
             format!("{table}\n{lines}")
         }

@@ -35,6 +35,7 @@ pub(in crate::cli) fn balancer() -> LoadBalancerView {
         idle_timeout_secs: (protocol == "HTTP").then_some(15),
         request_timeout_secs: (protocol == "HTTP").then_some(60),
         x_forwarded_for: protocol == "HTTP",
+        trusted_proxies: vec![],
         protocol: protocol.into(),
         port,
         server_group: "web".into(),

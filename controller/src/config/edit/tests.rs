@@ -336,24 +336,34 @@ fn sets_weight_and_description_of_up_to_forty_servers() {
     assert!(denials(&set(vec![nothing]))[0].starts_with("[MissingParam.Weight] "));
 }
 
-// Holds SG-230
+// Holds SG-230..SG-232
 #[test]
-fn deletes_a_group_that_nothing_uses() {
-    let text = RESOURCES.replace(
-        "  - {name: tcp, load_balancer: alb1, protocol: TCP, port: 9000, server_group: tcp-web}\n",
-        "",
-    );
+fn deletes_a_group_as_soon_as_nothing_uses_it_and_leaves_its_servers_alone() {
     let delete = |name: &str| Operation::DeleteServerGroup { name: name.into() };
-    let edited = done_on(&text, &delete("tcp-web"));
-    let left: Vec<&str> = edited.parsed.value.server_groups.keys().map(|name| name.as_str()).collect();
-    assert_eq!(left, ["web"]);
-    assert_eq!(
-        denials_on(&text, &delete("web")),
-        [
-            "[ResourceInUse.ServerGroup] server group \"web\": it is used by listener \"http\"; remove these, or let them use \
-          another group, then delete it"
-        ]
-    );
+    for (name, listener) in [("web", "http"), ("tcp-web", "tcp")] {
+        assert_eq!(
+            denials(&delete(name)),
+            [format!(
+                "[ResourceInUse.ServerGroup] server group \"{name}\": it is used by listener \"{listener}\"; remove these, \
+                 or let them use another group, then delete it"
+            )]
+        );
+    }
+    // The next revision, without the listener, is all that it takes.
+    let listener = "  - {name: tcp, load_balancer: alb1, protocol: TCP, port: 9000, server_group: tcp-web}\n";
+    let text = RESOURCES.replace(listener, "");
+    let before = parse_resources_for(&node(), &text, "r.yaml").unwrap().value;
+    let mut expected = before.clone();
+    expected.server_groups.remove(&ServerGroupName::new("tcp-web"));
+    assert_ne!(expected, before);
+    let after = done_on(&text, &delete("tcp-web")).parsed.value;
+    assert_eq!(after, expected, "everything else stays, other groups with the same servers too");
+    let shared = |group: &str| before.server_groups[&ServerGroupName::new(group)].servers[0].address.ip;
+    assert_eq!(shared("web"), shared("tcp-web"));
+
+    let text = with_inventory();
+    let inventory = |text: &str| parse_resources_for(&node(), text, "r.yaml").unwrap().value.inventory;
+    assert_eq!(done_on(&text, &delete("shop")).parsed.value.inventory, inventory(&text));
 }
 
 // Holds SG-233

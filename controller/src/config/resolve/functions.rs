@@ -219,6 +219,10 @@ fn report_no_trigger(
         "it has no HTTP trigger to be called through"
     };
     let known: Vec<&str> = function.triggers.keys().map(String::as_str).collect();
+    let others = match known.is_empty() {
+        true => String::new(),
+        false => format!("; with a trigger: {}", super::rules::list(known)),
+    };
     report.error(
         OperationDenied.of("FunctionWithoutHttpTrigger"),
         at,
@@ -226,10 +230,8 @@ fn report_no_trigger(
         format!("qualifier {qualifier}"),
         rule,
         format!(
-            "write `{{name: {qualifier}, trigger: URL}}` into `versions` or `aliases` of function \"{}\"; with a \
-             trigger: {}",
+            "write `{{name: {qualifier}, trigger: URL}}` into `versions` or `aliases` of function \"{}\"{others}",
             function.name,
-            super::rules::list(known)
         ),
     );
 }

@@ -77,7 +77,7 @@ fn ipv6_needs_a_vpc_with_ipv6() {
 // Holds SG-27
 #[test]
 fn verification_needs_servers_with_certificates() {
-    let pem = "-----BEGIN CERTIFICATE-----\\nMAA=\\n-----END CERTIFICATE-----\\n";
+    let pem = include_str!("authority.pem").replace('\n', "\\n");
     for protocol in ["HTTP", "gRPC", "TCP"] {
         denied(
             "Ip",

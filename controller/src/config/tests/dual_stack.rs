@@ -129,7 +129,7 @@ fn of_ipv6_group(server: &str) -> Vec<String> {
     network_with(&[&group], &[]).map_or_else(|errors| told(&errors), |_| vec![])
 }
 
-// Holds SG-41, SG-60, SG-63
+// Holds SG-41, SG-60, SG-63, XR-109
 #[test]
 fn an_ipv6_group_takes_addresses_of_the_vpc_only() {
     for inside in ["2001:db8:16::", "2001:db8:16:ff:ffff:ffff:ffff:ffff", "2001:db8:16:9::1"] {

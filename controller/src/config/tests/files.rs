@@ -243,16 +243,36 @@ fn tells_the_two_files_apart_by_their_settings() {
 }
 
 #[test]
-fn the_reference_of_settings_is_whole_and_right() {
+fn the_reference_of_resources_is_whole_and_right() {
     let text = include_str!("every_setting.yaml");
     let parsed = parse_resources(text, "every_setting.yaml").unwrap_or_else(|errors| panic!("{errors}"));
     assert_eq!(sentences(parsed.warnings.findings()), [""; 0]);
-    let is_shown = |key: &str| {
-        let before = |c: char| c.is_whitespace() || matches!(c, '{' | ',');
-        text.match_indices(&format!("{key}:")).any(|(at, _)| text[..at].ends_with(before))
-    };
-    let missing: Vec<&str> = every_key().into_iter().filter(|key| !is_shown(key)).collect();
-    assert_eq!(missing, [""; 0]);
+    assert_eq!(keys_missing(text, every_key()), [""; 0]);
+}
+
+#[test]
+fn the_reference_of_node_settings_is_whole_and_right() {
+    use crate::config::decode::Entry;
+    use crate::config::file::{NodeFile, NodeZoneEntry, QuotasEntry, TunnelEntry};
+    let text = include_str!("every_node_setting.yaml");
+    let parsed = parse_node(text, "every_node_setting.yaml").unwrap_or_else(|errors| panic!("{errors}"));
+    assert_eq!(sentences(parsed.warnings.findings()), [""; 0]);
+    let keys = [NodeFile::KEYS, NodeZoneEntry::KEYS, TunnelEntry::KEYS, QuotasEntry::KEYS].concat();
+    assert_eq!(keys_missing(text, keys), [""; 0]);
+
+    // What it calls a default is one.
+    let has_default = |line: &&str| ["# default", "# or "].iter().any(|mark| line.contains(mark));
+    let without = text.lines().filter(|line| !has_default(line));
+    let without: Vec<&str> = without.filter(|line| !matches!(*line, "tunnel:" | "quotas:")).collect();
+    let defaults = parse_node(&without.join("\n"), "n.yaml").unwrap_or_else(|errors| panic!("{errors}"));
+    assert_eq!(defaults.value, parsed.value);
+}
+
+/// Those of `keys` that `text` nowhere sets.
+fn keys_missing(text: &str, mut keys: Vec<&'static str>) -> Vec<&'static str> {
+    let before = |c: char| c.is_whitespace() || matches!(c, '{' | ',');
+    keys.retain(|key| !text.match_indices(&format!("{key}:")).any(|(at, _)| text[..at].ends_with(before)));
+    keys
 }
 
 /// The keys of every kind of entry of a resources file.

@@ -264,18 +264,19 @@ fn refuses_each_setting_of_servers_in_a_group_of_a_function() {
     assert_eq!(group_errors("Fc", all).len(), 5, "each of them is named");
 }
 
-const CERTIFICATE: &str = "-----BEGIN CERTIFICATE-----\\nMAA=\\n-----END CERTIFICATE-----\\n";
+const CERTIFICATE: &str = include_str!("authority.pem");
 
 // Holds SG-27
 #[test]
 fn verifies_certificates_of_servers_only_where_told_to() {
+    let certificate = CERTIFICATE.replace('\n', "\\n");
     assert_eq!(group("Ip", "protocol: HTTPS").tls_verification, None);
     let verification = |rest: &str| format!("protocol: HTTPS, tls_verification: {{{rest}}}");
     assert_eq!(
-        group("Ip", &verification(&format!("ca_certificates: \"{CERTIFICATE}\", server_name: up.test")))
+        group("Ip", &verification(&format!("ca_certificates: \"{certificate}\", server_name: up.test")))
             .tls_verification,
         Some(TlsVerification {
-            ca_certificates: CERTIFICATE.replace("\\n", "\n"),
+            ca_certificates: CERTIFICATE.to_owned(),
             server_name: Some("up.test".to_owned()),
         })
     );
@@ -284,16 +285,23 @@ fn verifies_certificates_of_servers_only_where_told_to() {
         group_errors("Ip", &verification("server_name: up.test")),
         [format!("MissingParam.CaCertificates | {subject} | ")]
     );
-    let key = CERTIFICATE.replace("CERTIFICATE", "PRIVATE KEY");
-    for wrong in ["", "no PEM", "-----BEGIN CERTIFICATE-----\\nMAA=\\n", &key] {
+    let key = certificate.replace("CERTIFICATE", "PRIVATE KEY");
+    // Well formed as PEM, and nothing in it; the same behind a good one.
+    let empty = "-----BEGIN CERTIFICATE-----\\nMAA=\\n-----END CERTIFICATE-----\\n";
+    let both = format!("{certificate}{empty}");
+    for wrong in ["", "no PEM", "-----BEGIN CERTIFICATE-----\\nMAA=\\n", &key, empty, &both] {
         assert_eq!(
             group_errors("Ip", &verification(&format!("ca_certificates: \"{wrong}\""))),
             [format!("IllegalParam.CaCertificates | {subject} | ca_certificates")],
             "{wrong}"
         );
     }
-    assert_eq!(
-        group_errors("Ip", &verification(&format!("ca_certificates: \"{CERTIFICATE}\", server_name: a b"))),
-        [format!("IllegalParam.ServerName | {subject} | server_name \"a b\"")]
-    );
+    // The last two are host names by the letter, and none that a certificate can be verified for.
+    for wrong in ["a b", "-a.test", "web.1", "10.0.0"] {
+        let name = format!("ca_certificates: \"{certificate}\", server_name: \"{wrong}\"");
+        assert_eq!(
+            group_errors("Ip", &verification(&name)),
+            [format!("IllegalParam.ServerName | {subject} | server_name {wrong:?}")]
+        );
+    }
 }

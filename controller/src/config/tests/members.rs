@@ -104,7 +104,7 @@ fn refuses_what_the_inventory_has_not() {
     assert!(error.ends_with("did you mean i-web1? defined: \"i-far1\", \"i-web1\""), "{error}");
 }
 
-// Holds SG-50
+// Holds SG-50, XR-2
 #[test]
 fn refuses_remote_members() {
     refused(

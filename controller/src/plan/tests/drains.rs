@@ -3,7 +3,7 @@
 use super::golden::{Healthy, checks, failed, servers_and_tables};
 use super::server_address;
 use crate::health::Outcome;
-use crate::model::ConnectionDrain;
+use crate::model::{ConnectionDrain, ServerGroupName};
 use std::collections::BTreeSet;
 use std::time::Duration;
 
@@ -173,4 +173,25 @@ fn a_drain_ends_at_its_own_deadline_under_the_next_process() {
     healthy.wait(1);
     healthy.apply().expect("30 s after it began");
     assert!(servers_and_tables(&healthy.world).contains("server 0: free, generation 1"));
+}
+
+// Holds SG-155
+#[test]
+fn flows_of_a_group_that_no_listener_uses_any_more_last() {
+    let mut healthy = Healthy::new(|group| {
+        group.connection_drain = Some(ConnectionDrain { timeout: Duration::from_secs(30) });
+    });
+    healthy.servers(&SERVERS);
+    healthy.apply();
+    healthy.world.in_use = BTreeSet::from([0]);
+    healthy.world.group("other", &[("172.16.1.30:8080", 100)]);
+    for listener in healthy.world.resources.listeners.values_mut() {
+        listener.server_group = ServerGroupName::new("other");
+    }
+    // Longer than a drain takes, so that one that was forgotten would be over.
+    healthy.wait(31);
+    healthy.apply();
+    let dump = servers_and_tables(&healthy.world);
+    assert!(dump.contains("server 0: 172.16.1.20:8080 via next hop 2, generation 1\n"), "{dump}");
+    assert!(dump.contains("server 1: free, generation 1"), "{dump}");
 }

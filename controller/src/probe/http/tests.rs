@@ -86,6 +86,27 @@ async fn interim_responses_are_passed_over() {
 
 // Holds SG-193
 #[tokio::test]
+async fn endless_interim_responses_end_the_probe_long_before_its_timeout() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let protocol = http(HealthCheckMethod::Head, &[2]);
+    let target = target(listener.local_addr().unwrap().port(), protocol, Duration::from_secs(3600));
+    let serve = async {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let mut sent = 0;
+        // Until the prober has enough.
+        while stream.write_all(b"HTTP/1.1 102 Processing\r\n\r\n").await.is_ok() {
+            sent += 1;
+        }
+        sent
+    };
+    let (outcome, sent) = tokio::join!(probe(&target), serve);
+    let failure = expect_failure(outcome, FailureReason::ResponseFormatError);
+    assert!(failure.detail.contains("more than 262144 bytes"), "{failure}");
+    assert!(sent > 0);
+}
+
+// Holds SG-193
+#[tokio::test]
 async fn garbage_is_a_format_error() {
     for response in [&b"220 mail.example.com ESMTP\r\n"[..], b"\x00\x01\x02\x03", b"HTTP/1.1 OK\r\n\r\n"] {
         let outcome = outcome(http(HealthCheckMethod::Head, &[2]), response).await;

@@ -142,22 +142,24 @@ fn named<T>(
 }
 
 fn not_found(kind: Kind, name: &str) -> NoView {
-    let (noun, code) = match kind {
-        Kind::LoadBalancers => ("load balancer", "LoadBalancer"),
-        Kind::Listeners => ("listener", "Listener"),
-        Kind::ServerGroups => ("server group", "ServerGroup"),
-        Kind::Servers | Kind::Events => ("server", "Server"),
-        Kind::Routes => ("route of VPC", "Vpc"),
-        Kind::NextHops => ("next hop", "NextHop"),
-        Kind::HealthCheckTemplates => ("health check template", "HealthCheckTemplate"),
-        Kind::Inventory => ("inventory entry", "Inventory"),
-        Kind::Resources | Kind::History => ("revision", "Revision"),
+    let (noun, code, command) = match kind {
+        Kind::LoadBalancers => ("load balancer", "LoadBalancer", "get load-balancers"),
+        Kind::Listeners => ("listener", "Listener", "get listeners"),
+        Kind::ServerGroups => ("server group", "ServerGroup", "get server-groups"),
+        Kind::Servers | Kind::Events => ("server", "Server", "get servers"),
+        Kind::Routes => ("route of VPC", "Vpc", "get routes"),
+        Kind::NextHops => ("next hop", "NextHop", "get next-hops"),
+        Kind::HealthCheckTemplates => {
+            ("health check template", "HealthCheckTemplate", "get health-check-templates")
+        }
+        Kind::Inventory => ("inventory entry", "Inventory", "get inventory"),
+        Kind::Resources | Kind::History => ("revision", "Revision", "history"),
     };
     NoView::Unknown(Box::new(Remark {
         code: Some(ResourceNotFound.of(code)),
         subject: format!("{noun} \"{name}\""),
         value: String::new(),
         rule: "it does not exist".into(),
-        remedy: "leave the name out to see what there is".into(),
+        remedy: format!("`causeway {command}` shows what there is"),
     }))
 }

@@ -58,6 +58,7 @@ impl Control {
 
     pub(super) fn listeners(&self) -> Vec<ListenerView> {
         let view = |listener: &Listener| {
+            // What follows an HTTP head means nothing to TCP.
             let timeouts = (!listener.protocol.is_l4()).then_some(listener.timeouts);
             ListenerView {
                 name: listener.name.to_string(),
@@ -67,7 +68,8 @@ impl Control {
                 server_group: listener.server_group.to_string(),
                 idle_timeout_secs: timeouts.map(|timeouts| timeouts.idle.as_secs()),
                 request_timeout_secs: timeouts.map(|timeouts| timeouts.request.as_secs()),
-                x_forwarded_for: listener.x_forwarded_for,
+                x_forwarded_for: listener.x_forwarded_for && timeouts.is_some(),
+                trusted_proxies: listener.trusted_proxies.iter().flatten().map(ToString::to_string).collect(),
                 status: ListenerStatus::Running,
                 problem: None,
             }
