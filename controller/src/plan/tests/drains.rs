@@ -11,8 +11,12 @@ const SERVERS: [(&str, u32); 2] = [("172.16.1.20:8080", 100), ("172.16.1.21:8080
 
 /// Two servers under checks, of which the first is about to fail; drains take 30 s.
 fn failing() -> Healthy {
+    failing_with_drains_of(Duration::from_secs(30))
+}
+
+fn failing_with_drains_of(timeout: Duration) -> Healthy {
     let mut healthy = Healthy::new(|group| {
-        group.connection_drain = Some(ConnectionDrain { timeout: Duration::from_secs(30) });
+        group.connection_drain = Some(ConnectionDrain { timeout });
         group.health_check = Some(checks());
     });
     healthy.servers(&SERVERS);
@@ -178,6 +182,17 @@ fn without_time_to_drain_the_flows_of_a_removed_server_end_at_once() {
     healthy.servers(&SERVERS[1..]);
     healthy.apply();
     assert!(servers_and_tables(&healthy.world).contains("server 0: free, generation 1"));
+}
+
+// Holds SG-151, SG-153
+#[test]
+fn without_time_to_drain_the_flows_of_a_failed_server_end_at_once() {
+    let mut healthy = failing_with_drains_of(Duration::ZERO);
+    healthy.world.in_use = BTreeSet::from([0, 1]);
+    probe(&mut healthy, &[failed(), Outcome::Passed]);
+    let dump = servers_and_tables(&healthy.world);
+    assert!(dump.contains("server 0: 172.16.1.20:8080 via next hop 2, generation 1, gone\n"), "{dump}");
+    assert!(dump.contains("server 1: 172.16.1.21:8080 via next hop 3, generation 1\n"), "{dump}");
 }
 
 // Holds SG-155
