@@ -86,3 +86,41 @@ impl fmt::Display for FailureReason {
         f.write_str(self.as_str())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // Holds SG-193
+    #[test]
+    fn reasons_are_the_words_of_the_api() {
+        let words = [
+            (FailureReason::ConnectTimeout, "CONNECT_TIMEOUT"),
+            (FailureReason::ConnectFailed, "CONNECT_FAILED"),
+            (FailureReason::RecvResponseFailed, "RECV_RESPONSE_FAILED"),
+            (FailureReason::RecvResponseTimeout, "RECV_RESPONSE_TIMEOUT"),
+            (FailureReason::SendRequestFailed, "SEND_REQUEST_FAILED"),
+            (FailureReason::SendRequestTimeout, "SEND_REQUEST_TIMEOUT"),
+            (FailureReason::ResponseFormatError, "RESPONSE_FORMAT_ERROR"),
+            (FailureReason::ResponseMismatch, "RESPONSE_MISMATCH"),
+        ];
+        for (reason, word) in words {
+            assert_eq!((reason.as_str(), reason.to_string().as_str()), (word, word));
+        }
+    }
+
+    #[test]
+    fn a_failure_says_what_came_and_what_was_expected() {
+        let mut failure = Failure {
+            reason: FailureReason::ResponseMismatch,
+            actual: Some("404".into()),
+            expected: Some("HTTP_2xx".into()),
+            detail: String::new(),
+        };
+        assert_eq!(failure.to_string(), "RESPONSE_MISMATCH: got 404, expected HTTP_2xx");
+        failure.detail = "GET /health".into();
+        assert_eq!(failure.to_string(), "RESPONSE_MISMATCH: got 404, expected HTTP_2xx (GET /health)");
+        (failure.reason, failure.actual) = (FailureReason::ConnectFailed, None);
+        assert_eq!(failure.to_string(), "CONNECT_FAILED (GET /health)");
+    }
+}

@@ -31,8 +31,7 @@ impl Table {
 
     /// The table in `slot`, by what the elements of its servers say.
     pub fn of_servers(servers: &BTreeMap<u32, Server>, slot: u32) -> Table {
-        let has_share = |server: &Server| server.weight > 0 && server.table == slot;
-        let members = servers.iter().filter(|(_, server)| has_share(server));
+        let members = servers.iter().filter(|(_, server)| server.table == slot);
         Table::new(members.map(|(index, server)| Member {
             // Servers are fewer than a u16 can count.
             index: *index as u16,

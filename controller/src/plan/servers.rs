@@ -146,8 +146,6 @@ impl<'a> Draft<'a> {
             port: Be16::new(address.port.get()),
             reach,
             state: STATE_SERVING,
-            weight: 0,
-            table: 0,
             ..Server::default()
         };
         let elements: Vec<(u32, Fate, Server)> = own

@@ -2,7 +2,9 @@
 
 mod capacity;
 mod drains;
+mod elements;
 mod golden;
+mod l7;
 mod properties;
 mod tables;
 
@@ -28,6 +30,8 @@ struct World {
     standings: BTreeMap<ServerGroupName, Vec<Standing>>,
     /// Addresses that are not resolved.
     unresolved: BTreeSet<Ipv4Addr>,
+    /// Addresses that the kernel has no route to.
+    unreachable: BTreeSet<Ipv4Addr>,
     in_use: BTreeSet<u32>,
     known_since: Moment,
     now: Moment,
@@ -55,6 +59,7 @@ impl World {
             resources: Resources::default(),
             standings: BTreeMap::new(),
             unresolved: BTreeSet::new(),
+            unreachable: BTreeSet::new(),
             in_use: BTreeSet::new(),
             known_since: Moment::default(),
             now: Moment::from_nanos(1_000_000_000_000),
@@ -156,6 +161,7 @@ impl World {
     fn wanted(&self) -> Result<MapContents, CapacityError> {
         let neighbours = neighbours_wanted(&self.node, &self.resources, &self.standings)
             .into_iter()
+            .filter(|address| !self.unreachable.contains(address))
             .map(|address| {
                 let [a, b, c, d] = address.octets();
                 let neighbour = Neighbour {

@@ -91,6 +91,31 @@ fn each_drain_ends_the_flows_that_began_before_it() {
     );
 }
 
+// Holds SG-155, SG-159
+#[test]
+fn a_drain_in_progress_does_not_concern_the_element_that_a_server_recovers_in() {
+    let mut healthy = failing();
+    healthy.world.in_use = BTreeSet::from([0, 2]);
+    probe(&mut healthy, &[failed(), Outcome::Passed]);
+    probe(&mut healthy, &[Outcome::Passed, Outcome::Passed]);
+    probe(&mut healthy, &[failed(), Outcome::Passed]);
+    // The drains began 12 s ago and now. As the first ends, its element is free for the next beginning.
+    healthy.wait(18);
+    healthy.apply();
+    probe(&mut healthy, &[Outcome::Passed, Outcome::Passed]);
+    let elements = "\
+server 0: 172.16.1.20:8080 via next hop 2, generation 2
+server 1: 172.16.1.21:8080 via next hop 3, generation 1
+";
+    let draining = "server 2: 172.16.1.20:8080 via next hop 2, generation 1, draining\n";
+    let dump = servers_and_tables(&healthy.world);
+    assert!(dump.ends_with(&format!("{elements}{draining}")), "{dump}");
+    healthy.wait(6);
+    healthy.apply();
+    let dump = servers_and_tables(&healthy.world);
+    assert!(dump.ends_with(&format!("{elements}server 2: free, generation 1\n")), "{dump}");
+}
+
 // Holds SG-158
 #[test]
 fn a_server_added_again_while_it_drains_begins_in_another_element() {

@@ -422,7 +422,8 @@ fn a_removed_server_without_drain_keeps_its_element_while_it_has_flows() {
     healthy.world.in_use = BTreeSet::from([0, 1]);
     healthy.apply().expect("the weight leaves the table");
     let server = healthy.world.maps.live().server[&0];
-    assert_eq!((server.state, server.generation, server.weight), (STATE_SERVING, 1, 0));
+    assert_eq!((server.state, server.generation), (STATE_SERVING, 1));
+    assert_eq!((server.weight, server.table), (0, 0), "its share of table 1 is forgotten");
     healthy.wait(100_000);
     assert!(healthy.apply().is_none());
     healthy.world.in_use = BTreeSet::from([1]);
@@ -438,6 +439,21 @@ prepare
 commit epoch 4
 "
     );
+}
+
+// Holds SG-154
+#[test]
+fn a_removed_server_behind_a_router_keeps_its_element_while_there_is_a_route() {
+    let mut world = world();
+    world.apply();
+    world.in_use = BTreeSet::from([0, 1]);
+    world.group("tcp", &[("172.16.1.20:8080", 100)]);
+    world.apply();
+    let kept = "server 1: 192.168.1.20:8080 via hop group 0, generation 1\n";
+    assert!(servers_and_tables(&world).contains(kept));
+    world.vpc("vpc1", &[]);
+    world.apply();
+    assert!(servers_and_tables(&world).contains("server 1: free, generation 1\n"));
 }
 
 // Holds SG-153, SG-155, SG-159

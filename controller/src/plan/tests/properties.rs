@@ -2,7 +2,7 @@
 
 use super::World;
 use crate::model::ListenerProtocol::{Http, Tcp};
-use crate::plan::{Change, MapContents, MapOp, MapState, diff};
+use crate::plan::{Change, MapContents, MapOp, MapState, Table, diff};
 use std::collections::{BTreeMap, BTreeSet};
 
 const SERVERS: [&str; 6] = [
@@ -153,6 +153,12 @@ fn is_consistent(wanted: &MapContents) {
     let MapContents { arrays, keys, tables } = wanted;
     for (key, index) in &keys.vips {
         assert!(*index == forwarder_common::vip::ADDRESS_ONLY || arrays.vip.contains_key(index), "{key:?}");
+    }
+    assert!(arrays.vip.values().all(|vip| vip.identity != 0), "free elements are absent");
+    assert!(arrays.next_hop.values().all(|hop| hop.identity != 0), "free elements are absent");
+    assert!(arrays.hop_group.values().all(|group| group.identity != 0), "free elements are absent");
+    for (slot, table) in tables {
+        assert_eq!(Table::of_servers(&arrays.server, *slot), *table, "what the next process finds");
     }
     for vip in arrays.vip.values().filter(|vip| vip.kind == forwarder_common::vip::KIND_L4) {
         for member in tables[&vip.table].members() {
