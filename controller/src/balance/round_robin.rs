@@ -21,6 +21,8 @@ pub struct RoundRobin {
     first: usize,
     /// Position of the server picked last.
     last: Option<usize>,
+    /// Neither it nor those it goes on from ever picked: it begins at the list's head, whoever became healthy first.
+    is_fresh: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -46,7 +48,7 @@ impl RoundRobin {
             })
             .collect();
         let ramping = members.iter().any(|member| member.ramp.is_some());
-        RoundRobin { members, ramping, first: 0, last: None }
+        RoundRobin { members, ramping, first: 0, last: None, is_fresh: true }
     }
 
     /// As [`RoundRobin::new`], going on where `previous` stands if ids and weights are the same. Else the new cycle
@@ -61,9 +63,10 @@ impl RoundRobin {
                 member.credit = before.credit;
             }
             (next.first, next.last) = (previous.first, previous.last);
-        } else {
+        } else if !previous.is_fresh {
             next.first = next.position_after(previous).unwrap_or(0);
         }
+        next.is_fresh = previous.is_fresh;
         next
     }
 
@@ -106,6 +109,7 @@ impl RoundRobin {
         let (index, _) = best?;
         self.members[index].credit -= total;
         self.last = Some(index);
+        self.is_fresh = false;
         Some(index)
     }
 
@@ -261,6 +265,20 @@ mod tests {
         assert_eq!(order(&mut RoundRobin::resume(&list, &before), 4), [1, 2, 0, 0]);
         let mut unused = RoundRobin::resume(&servers(&[1, 1, 1]), &RoundRobin::new(&list));
         assert_eq!(order(&mut unused, 3), [0, 1, 2]);
+        // Also after changes without a pick between them.
+        let mut after = RoundRobin::resume(&servers(&[1, 1]), &RoundRobin::new(&list));
+        order(&mut after, 1);
+        let between = RoundRobin::resume(&list[1..], &after);
+        assert_eq!(order(&mut RoundRobin::resume(&list, &between), 4), [1, 2, 3, 0]);
+    }
+
+    // Holds SG-81
+    #[test]
+    fn begins_at_the_head_whoever_became_healthy_first() {
+        let list = servers(&[100, 50, 50]);
+        let second = RoundRobin::resume(&list[1..2], &RoundRobin::new(&[]));
+        let two = RoundRobin::resume(&list[..2], &second);
+        assert_eq!(order(&mut RoundRobin::resume(&list, &two), 4), [0, 1, 2, 0]);
     }
 
     // Holds SG-81
