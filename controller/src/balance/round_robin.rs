@@ -256,13 +256,13 @@ mod tests {
         let mut after = RoundRobin::resume(&servers(&[100, 50, 50]), &before);
         assert_eq!(order(&mut after, 8), [0, 2, 1, 0, 0, 2, 1, 0]);
         // A server in the place of another is a change too.
-        let list = servers(&[100, 50, 50]);
-        let mut before = RoundRobin::new(&list);
+        let weighted = servers(&[100, 50, 50]);
+        let mut before = RoundRobin::new(&weighted);
         order(&mut before, 1);
-        let mut replaced = list.clone();
+        let mut replaced = weighted.clone();
         replaced[0].id = 7;
         assert_eq!(order(&mut RoundRobin::resume(&replaced, &before), 4), [0, 1, 2, 0]);
-        assert_eq!(order(&mut RoundRobin::resume(&list, &before), 4), [1, 2, 0, 0]);
+        assert_eq!(order(&mut RoundRobin::resume(&weighted, &before), 4), [1, 2, 0, 0]);
         let mut unused = RoundRobin::resume(&servers(&[1, 1, 1]), &RoundRobin::new(&list));
         assert_eq!(order(&mut unused, 3), [0, 1, 2]);
         // Also after changes without a pick between them.
