@@ -74,8 +74,6 @@ pub const VPC1_V6: &str = "fd00:16::/32";
 pub const VSW1_V6: &str = "fd00:16:1::/64";
 /// IPv6 addresses of VSW2.
 pub const VSW2_V6: &str = "fd00:16:2::/64";
-/// IPv6 addresses of clients and VIPs.
-pub const CLIENTS_V6: &str = "2001:db8:113::/64";
 /// Sources of L4 flows, routed back to the balancer.
 pub const NAT_PREFIX: &str = "172.16.100.0/24";
 /// Sources of L4 flows of the second balancer host.

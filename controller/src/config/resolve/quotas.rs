@@ -20,43 +20,20 @@ pub(super) fn resolve_quotas(section: &Field<QuotasEntry>, report: &mut Report<'
         let number = report.number(&entry.head, key, field, 1..=max.into(), default.into());
         number.and_then(|number| u32::try_from(number).ok())
     };
-    let basic = quota(
-        "servers_per_basic_load_balancer",
-        &entry.servers_per_basic_load_balancer,
-        defaults.servers_per_basic_load_balancer,
-        max.servers_per_basic_load_balancer,
-    );
-    let standard = quota(
-        "servers_per_standard_load_balancer",
-        &entry.servers_per_standard_load_balancer,
-        defaults.servers_per_standard_load_balancer,
-        max.servers_per_standard_load_balancer,
-    );
-    let groups = quota(
-        "groups_per_server",
-        &entry.groups_per_server,
-        defaults.groups_per_server,
-        max.groups_per_server,
-    );
-    let attachments = quota(
-        "attachments_per_server_group",
-        &entry.attachments_per_server_group,
-        defaults.attachments_per_server_group,
-        max.attachments_per_server_group,
-    );
-    let weight = quota(
-        "server_group_weight",
-        &entry.server_group_weight,
-        defaults.server_group_weight,
-        max.server_group_weight,
-    );
-    Some(Quotas {
-        servers_per_basic_load_balancer: basic?,
-        servers_per_standard_load_balancer: standard?,
-        groups_per_server: groups?,
-        attachments_per_server_group: attachments?,
-        server_group_weight: weight?,
-    })
+    // Each is looked at before any is missed, so that all errors come at once.
+    macro_rules! quotas {
+        ($($name:ident),*) => {{
+            $(let $name = quota(stringify!($name), &entry.$name, defaults.$name, max.$name);)*
+            Some(Quotas { $($name: $name?,)* })
+        }};
+    }
+    quotas!(
+        servers_per_basic_load_balancer,
+        servers_per_standard_load_balancer,
+        groups_per_server,
+        attachments_per_server_group,
+        server_group_weight
+    )
 }
 
 /// SG-240; each quota that is exceeded is one error, at what goes beyond it.
