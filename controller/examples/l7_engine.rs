@@ -24,17 +24,9 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         group.protocol = UpstreamProtocol::Https { verification: None };
     }
     let snapshot = Snapshot {
-        listeners: vec![ListenerSnapshot {
-            id: 1,
-            name: "bench".into(),
-            addresses: vec![address],
-            group: 0,
-            idle_timeout_ms: 15_000,
-            request_timeout_ms: 60_000,
-            x_forwarded_for: true,
-            trusted_proxies: None,
-            local_addresses: vec![local.parse()?],
-        }],
+        listeners: vec![ListenerSnapshot::new(1, "bench", vec![address], vec![local.parse()?])],
+        certificates: vec![],
+        installation: "bench".into(),
         groups: vec![group],
         cookie_keys: vec![],
         cuts: vec![],

@@ -5,6 +5,7 @@
 //! lean on the other's memory. Absent here: time (a ramp's start is data) and file descriptors (sockets travel apart,
 //! named by [`ListenerSnapshot::id`]).
 
+use crate::model::{AclKind, Actions, Condition, ForwardedHeaders, TlsVersion};
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use std::net::{IpAddr, SocketAddr};
@@ -12,15 +13,19 @@ use std::net::{IpAddr, SocketAddr};
 /// First bytes of an encoded snapshot.
 const MAGIC: [u8; 4] = *b"CWSN";
 /// Raised when the meaning of the bytes changes; a worker refuses any other.
-const FORMAT: u16 = 2;
+const FORMAT: u16 = 3;
 /// Magic, format, sequence.
 const HEADER_BYTES: usize = 4 + 2 + 8;
 
 /// Everything the engine needs to serve requests.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Snapshot {
-    /// HTTP listeners, one for each zone that this node serves, ids distinct.
+    /// L7 listeners, one for each zone that this node serves, ids distinct.
     pub listeners: Vec<ListenerSnapshot>,
+    /// Certificates of listeners, which name them by position.
+    pub certificates: Vec<CertificateSnapshot>,
+    /// Tells this installation's loops from those of others (LR-112).
+    pub installation: String,
     /// Server groups; listeners name them by position.
     pub groups: Vec<GroupSnapshot>,
     /// What sticky cookies are sealed with, the current key first; older ones still open.
@@ -29,27 +34,136 @@ pub struct Snapshot {
     pub cuts: Vec<Cut>,
 }
 
-/// One HTTP listener in one zone.
+/// One L7 listener in one zone.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ListenerSnapshot {
     /// Stable for the listener's life; names its sockets and counters.
     pub id: u32,
     /// Name, for logs.
     pub name: String,
+    /// Name of its load balancer.
+    pub load_balancer: String,
     /// Addresses it accepts on: the zone's VIP of each family.
     pub addresses: Vec<SocketAddr>,
+    /// What clients speak.
+    pub protocol: DownstreamProtocol,
     /// Position in [`Snapshot::groups`] of the default action's group, as seen from this zone.
     pub group: u32,
+    /// Request rules in the order in which they are asked (LR-63); groups by position in [`Snapshot::groups`].
+    pub rules: Vec<RuleSnapshot>,
+    /// Response rules, likewise.
+    pub response_rules: Vec<RuleSnapshot>,
     /// Idle client connections are closed after this, milliseconds.
     pub idle_timeout_ms: u32,
     /// A request must arrive, and its response begin, within this, milliseconds.
     pub request_timeout_ms: u32,
-    /// Whether the peer is appended to X-Forwarded-For (LR-40).
-    pub x_forwarded_for: bool,
+    /// What servers are told about the client.
+    pub forwarded: ForwardedHeaders,
     /// Proxies whose X-Forwarded-For is believed (LR-44, SG-88); `None`: the peer is the client.
     pub trusted_proxies: Option<Vec<IpNet>>,
+    /// Whether responses are compressed (LR-14).
+    pub gzip: bool,
+    /// UDP port that Alt-Svc advertises for HTTP/3 (LR-29).
+    pub alt_svc_port: Option<u16>,
+    /// Who is served; `None`: everybody.
+    pub acl: Option<AclSnapshot>,
+    /// Request headers that the access log records (LR-54), in lower case.
+    pub logged_headers: Vec<String>,
     /// Sources of connections to servers; those of a server's family are used in turn. Not empty.
     pub local_addresses: Vec<IpAddr>,
+}
+
+impl ListenerSnapshot {
+    /// An HTTP listener whose default action is the first group, everything else at its default.
+    pub fn new(
+        id: u32,
+        name: impl Into<String>,
+        addresses: Vec<SocketAddr>,
+        local_addresses: Vec<IpAddr>,
+    ) -> ListenerSnapshot {
+        ListenerSnapshot {
+            id,
+            name: name.into(),
+            load_balancer: String::new(),
+            addresses,
+            protocol: DownstreamProtocol::Http,
+            group: 0,
+            rules: Vec::new(),
+            response_rules: Vec::new(),
+            idle_timeout_ms: 15_000,
+            request_timeout_ms: 60_000,
+            forwarded: ForwardedHeaders::default(),
+            trusted_proxies: None,
+            gzip: false,
+            alt_svc_port: None,
+            acl: None,
+            logged_headers: Vec::new(),
+            local_addresses,
+        }
+    }
+}
+
+/// What clients speak.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum DownstreamProtocol {
+    /// HTTP/1.1 and 1.0.
+    Http,
+    /// The same, and HTTP/2 if it is on, over TLS.
+    Https(TlsSnapshot),
+    /// HTTP/3.
+    Quic(TlsSnapshot),
+}
+
+/// How a listener speaks TLS.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TlsSnapshot {
+    /// Positions in [`Snapshot::certificates`]; the first is the default, the others are chosen by name (LR-24).
+    pub certificates: Vec<u32>,
+    /// Versions served.
+    pub versions: Vec<TlsVersion>,
+    /// Suites served, as rustls names them (`TLS13_AES_128_GCM_SHA256`), in order of preference.
+    pub suites: Vec<String>,
+    /// Certificates of the authorities that client certificates come from, PEM; `None`: clients need none (LR-26).
+    pub client_authorities: Option<String>,
+    /// Whether HTTP/2 is offered.
+    pub http2: bool,
+}
+
+/// A certificate with its key.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CertificateSnapshot {
+    /// Name, for logs.
+    pub name: String,
+    /// The certificate and those between it and an authority, PEM.
+    pub chain: String,
+    /// Its private key, PEM.
+    pub key: String,
+}
+
+impl std::fmt::Debug for CertificateSnapshot {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "CertificateSnapshot {{ name: {:?}, .. }}", self.name)
+    }
+}
+
+/// Who is served.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AclSnapshot {
+    /// What `entries` are.
+    pub kind: AclKind,
+    /// Sources; none at all: everybody is served (LR-31).
+    pub entries: Vec<IpNet>,
+}
+
+/// One rule; its place in the list is its priority.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RuleSnapshot {
+    /// Name, for logs, metrics and loop detection: unique in the load balancer.
+    pub id: String,
+    /// All of them must hold.
+    pub conditions: Vec<Condition>,
+    /// What is done; groups by position in [`Snapshot::groups`].
+    pub actions: Actions<u32>,
 }
 
 /// One server group as seen from one zone (or from all, where traffic may cross), health already applied: every server
@@ -100,6 +214,8 @@ pub enum UpstreamProtocol {
         /// `None`: any certificate will do (SG-27).
         verification: Option<VerificationSnapshot>,
     },
+    /// gRPC over HTTP/2 without TLS.
+    Grpc,
 }
 
 /// How certificates of servers are verified.
@@ -244,20 +360,50 @@ impl Snapshot {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::{Final, Forward, GroupShare, Ordered, Pattern};
 
     fn snapshot() -> Snapshot {
         Snapshot {
             listeners: vec![ListenerSnapshot {
-                id: 7,
-                name: "web".into(),
-                addresses: vec!["203.0.113.10:80".parse().unwrap()],
-                group: 0,
-                idle_timeout_ms: 15_000,
-                request_timeout_ms: 60_000,
-                x_forwarded_for: true,
+                protocol: DownstreamProtocol::Https(TlsSnapshot {
+                    certificates: vec![0],
+                    versions: vec![TlsVersion::Tls12, TlsVersion::Tls13],
+                    suites: vec!["TLS13_AES_128_GCM_SHA256".into()],
+                    client_authorities: Some("PEM".into()),
+                    http2: true,
+                }),
+                rules: vec![RuleSnapshot {
+                    id: "api".into(),
+                    conditions: vec![Condition::Path(vec![Pattern::glob("/api/*")])],
+                    actions: Actions {
+                        extensions: vec![],
+                        last: Some(Ordered {
+                            order: 1,
+                            action: Final::Forward(Forward {
+                                groups: vec![GroupShare { group: 0, weight: 100 }],
+                                sticky_secs: Some(1000),
+                            }),
+                        }),
+                    },
+                }],
                 trusted_proxies: Some(vec!["10.0.0.0/8".parse().unwrap()]),
-                local_addresses: vec!["172.16.1.11".parse().unwrap()],
+                acl: Some(AclSnapshot {
+                    kind: AclKind::Black,
+                    entries: vec!["10.9.0.0/16".parse().unwrap()],
+                }),
+                ..ListenerSnapshot::new(
+                    7,
+                    "web",
+                    vec!["203.0.113.10:443".parse().unwrap()],
+                    vec!["172.16.1.11".parse().unwrap()],
+                )
             }],
+            certificates: vec![CertificateSnapshot {
+                name: "www".into(),
+                chain: "PEM".into(),
+                key: "PEM".into(),
+            }],
+            installation: "node".into(),
             groups: vec![GroupSnapshot {
                 name: "web".into(),
                 protocol: UpstreamProtocol::Http,

@@ -3,7 +3,7 @@
 use controller::health::{MemberId, Moment, Standing, Status};
 use controller::model::{
     AddressType, AdmissionMode, ConnectionDrain, Edition, Encapsulation, GroupProtocol, IpVersion, Listener,
-    ListenerName, ListenerProtocol, ListenerTimeouts, LoadBalancer, LoadBalancerName, NextHop, NextHopName,
+    ListenerName, ListenerProtocol, LoadBalancer, LoadBalancerName, NextHop, NextHopName,
     Node, NodeZone, Quotas, RegionName, Resources, Route, Server, ServerAddress, ServerGroup,
     ServerGroupName, TransitRouter, TransitRouterName, Tunnel, Vpc, VpcName, VswitchName, Weight,
     ZoneMapping, ZoneName,
@@ -121,14 +121,13 @@ impl Scenario {
     pub fn listener(&mut self, protocol: ListenerProtocol, port: u16, group: &str) -> &mut Scenario {
         let name = ListenerName::new(format!("{protocol:?}-{port}"));
         let listener = Listener {
-            name: name.clone(),
-            load_balancer: LoadBalancerName::new("lb"),
             protocol,
-            port: port.try_into().expect("ports are not 0"),
-            server_group: ServerGroupName::new(group),
-            timeouts: ListenerTimeouts { idle: Duration::from_secs(15), request: Duration::from_secs(60) },
-            x_forwarded_for: true,
-            trusted_proxies: None,
+            ..Listener::new(
+                name.as_str(),
+                &LoadBalancerName::new("lb"),
+                port.try_into().expect("ports are not 0"),
+                &ServerGroupName::new(group),
+            )
         };
         self.resources.listeners.insert(name, listener);
         self

@@ -1,6 +1,9 @@
 //! Listeners.
 
-use super::{ListenerName, LoadBalancerName, ServerGroupName};
+use super::{
+    CertificateName, ForwardedHeaders, ListenerAcl, ListenerName, LoadBalancerName, Rule, SecurityPolicyName,
+    ServerGroupName,
+};
 use ipnet::IpNet;
 use std::num::NonZeroU16;
 use std::time::Duration;
@@ -18,13 +21,72 @@ pub struct Listener {
     pub port: NonZeroU16,
     /// Group of the default action (LR-8), or of an L4 listener.
     pub server_group: ServerGroupName,
-    /// Timeouts of an HTTP listener.
+    /// Free text (LR-4).
+    pub description: Option<String>,
+    /// False: stopped; it accepts no connections (LR-5).
+    pub enabled: bool,
+    /// Timeouts of an L7 listener.
     pub timeouts: ListenerTimeouts,
-    /// Whether X-Forwarded-For is written (LR-40).
-    pub x_forwarded_for: bool,
+    /// What servers are told about the client.
+    pub forwarded: ForwardedHeaders,
     /// Proxies whose X-Forwarded-For is believed: the client's address is then the rightmost one there that is none of
     /// these (LR-44, SG-88). `None`: the peer is the client.
     pub trusted_proxies: Option<Vec<IpNet>>,
+    /// Whether responses are compressed (LR-14).
+    pub gzip: bool,
+    /// Exactly where the protocol is HTTPS or QUIC.
+    pub tls: Option<ListenerTls>,
+    /// The QUIC listener that responses of this HTTPS listener advertise (LR-29).
+    pub quic_upgrade: Option<ListenerName>,
+    /// Who is served (LR-30). `None`: everybody.
+    pub acl: Option<ListenerAcl>,
+    /// Request headers that the access log records (LR-54), in lower case.
+    pub logged_headers: Vec<String>,
+    /// By direction and priority.
+    pub rules: Vec<Rule>,
+}
+
+impl Listener {
+    /// An HTTP listener with everything else at its default.
+    pub fn new(
+        name: impl Into<String>,
+        load_balancer: &LoadBalancerName,
+        port: NonZeroU16,
+        server_group: &ServerGroupName,
+    ) -> Listener {
+        Listener {
+            name: ListenerName::new(name),
+            load_balancer: load_balancer.clone(),
+            protocol: ListenerProtocol::Http,
+            port,
+            server_group: server_group.clone(),
+            description: None,
+            enabled: true,
+            timeouts: ListenerTimeouts::default(),
+            forwarded: ForwardedHeaders::default(),
+            trusted_proxies: None,
+            gzip: true,
+            tls: None,
+            quic_upgrade: None,
+            acl: None,
+            logged_headers: Vec::new(),
+            rules: Vec::new(),
+        }
+    }
+}
+
+/// How an HTTPS or QUIC listener speaks TLS.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ListenerTls {
+    /// At least one; the first is the default, the others are chosen by name (LR-24).
+    pub certificates: Vec<CertificateName>,
+    /// Id of a system policy, or name of one of [`super::Resources::security_policies`] (LR-20).
+    pub policy: SecurityPolicyName,
+    /// Certificates of the authorities one of which must have signed the client's, PEM (LR-26). `None`: clients need
+    /// none.
+    pub client_authorities: Option<String>,
+    /// Whether HTTP/2 is offered (LR-15); of no meaning for QUIC.
+    pub http2: bool,
 }
 
 /// What a listener speaks.
@@ -32,9 +94,9 @@ pub struct Listener {
 pub enum ListenerProtocol {
     /// Terminated by the L7 engine.
     Http,
-    /// The same over TLS. Configuration refuses it until the engine terminates TLS.
+    /// The same over TLS.
     Https,
-    /// HTTP/3. Configuration refuses it likewise.
+    /// HTTP/3.
     Quic,
     /// Balanced in XDP.
     Tcp,
@@ -65,4 +127,10 @@ pub struct ListenerTimeouts {
     pub idle: Duration,
     /// No response, or no complete request, within this: 504, or 408; 1 to 600 s, default 60.
     pub request: Duration,
+}
+
+impl Default for ListenerTimeouts {
+    fn default() -> Self {
+        ListenerTimeouts { idle: Duration::from_secs(15), request: Duration::from_secs(60) }
+    }
 }

@@ -3,6 +3,8 @@
 //!
 //! Absent here: how anything was written, any state (health, counters), and any time.
 
+mod acl;
+mod forwarded;
 mod health_check;
 mod inventory;
 mod listener;
@@ -10,10 +12,15 @@ mod load_balancer;
 mod name;
 mod node;
 mod quota;
+mod rule;
+mod security_policy;
 mod server_group;
+mod template;
 mod transit_router;
 mod vpc;
 
+pub use acl::{Acl, AclEntry, AclKind, ListenerAcl};
+pub use forwarded::{ForwardedHeaders, XForwardedFor};
 pub use health_check::{
     GrpcMethod, HealthCheck, HealthCheckMethod, HealthCheckProtocol, HealthCheckTemplate, HttpVersion,
     StatusClass,
@@ -22,18 +29,26 @@ pub use inventory::{
     Function, FunctionHandler, FunctionPlatform, FunctionTrigger, Instance, InstanceKind, Inventory,
     NetworkInterface,
 };
-pub use listener::{Listener, ListenerProtocol, ListenerTimeouts};
+pub use listener::{Listener, ListenerProtocol, ListenerTimeouts, ListenerTls};
 pub use load_balancer::{AddressType, Edition, IpVersion, LoadBalancer, ZoneMapping};
 pub use name::{
-    HealthCheckTemplateName, ListenerName, LoadBalancerName, NextHopName, RegionName, ServerGroupName,
-    TransitRouterName, VpcName, VswitchName, ZoneName,
+    AclName, CertificateName, HealthCheckTemplateName, ListenerName, LoadBalancerName, NextHopName,
+    RegionName, RuleName, SecurityPolicyName, ServerGroupName, TransitRouterName, VpcName, VswitchName,
+    ZoneName,
 };
 pub use node::{AdmissionMode, Node, NodeZone, Tunnel};
 pub use quota::Quotas;
+pub use rule::{
+    Actions, Condition, Cors, Extension, FieldCondition, Final, FixedResponse, Forward, GroupShare,
+    HeaderValue, InsertHeader, Ordered, Origins, Pair, Pattern, Redirect, Rewrite, Rule, RuleDirection,
+    StatusPattern, SystemValue, TrafficLimit,
+};
+pub use security_policy::{SecurityPolicy, TlsVersion};
 pub use server_group::{
     ConnectionDrain, GroupProtocol, HashFactor, Scheduler, Server, ServerAddress, ServerGroup,
     ServerGroupType, ServerId, SlowStart, StickySession, TlsVerification, Weight,
 };
+pub use template::{Piece, Template};
 pub use transit_router::{Attachment, AttachmentKind, Encapsulation, NextHop, TransitRouter};
 pub use vpc::{Route, Vpc, Vswitch};
 
@@ -50,8 +65,12 @@ pub struct Resources {
     pub load_balancers: BTreeMap<LoadBalancerName, LoadBalancer>,
     /// Server groups.
     pub server_groups: BTreeMap<ServerGroupName, ServerGroup>,
-    /// Listeners.
+    /// Listeners, with their rules.
     pub listeners: BTreeMap<ListenerName, Listener>,
+    /// Access control lists that listeners refer to.
+    pub acls: BTreeMap<AclName, Acl>,
+    /// TLS policies beyond those of the system (LR-22).
+    pub security_policies: BTreeMap<SecurityPolicyName, SecurityPolicy>,
     /// Machines and functions that servers refer to by id.
     pub inventory: Inventory,
     /// Reusable health checks (SG-194).

@@ -51,4 +51,12 @@ name! {
     ListenerName;
     /// A health check template.
     HealthCheckTemplateName;
+    /// A rule of a listener.
+    RuleName;
+    /// An access control list.
+    AclName;
+    /// A certificate in the store.
+    CertificateName;
+    /// A TLS security policy.
+    SecurityPolicyName;
 }

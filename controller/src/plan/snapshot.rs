@@ -75,19 +75,31 @@ pub fn snapshot(
                 groups.len() as u32 - 1
             });
             listeners.push(ListenerSnapshot {
-                id: ids.listener(listener, &mapping.zone),
-                name: listener.name.to_string(),
-                addresses: mapping.vips().map(|vip| SocketAddr::new(vip, listener.port.get())).collect(),
+                load_balancer: balancer.name.to_string(),
                 group: position,
                 idle_timeout_ms: milliseconds(listener.timeouts.idle),
                 request_timeout_ms: milliseconds(listener.timeouts.request),
-                x_forwarded_for: listener.x_forwarded_for,
+                forwarded: listener.forwarded.clone(),
                 trusted_proxies: listener.trusted_proxies.clone(),
-                local_addresses: sources.clone(),
+                gzip: listener.gzip,
+                logged_headers: listener.logged_headers.clone(),
+                ..ListenerSnapshot::new(
+                    ids.listener(listener, &mapping.zone),
+                    listener.name.as_str(),
+                    mapping.vips().map(|vip| SocketAddr::new(vip, listener.port.get())).collect(),
+                    sources.clone(),
+                )
             });
         }
     }
-    Snapshot { listeners, groups, cookie_keys: Vec::new(), cuts: Vec::new() }
+    Snapshot {
+        listeners,
+        certificates: Vec::new(),
+        installation: node.name.clone(),
+        groups,
+        cookie_keys: Vec::new(),
+        cuts: Vec::new(),
+    }
 }
 
 fn group_snapshot(
@@ -119,7 +131,8 @@ fn group_snapshot(
                     server_name: verification.server_name.clone(),
                 }),
             },
-            GroupProtocol::Http | GroupProtocol::Grpc | GroupProtocol::Tcp => UpstreamProtocol::Http,
+            GroupProtocol::Grpc => UpstreamProtocol::Grpc,
+            GroupProtocol::Http | GroupProtocol::Tcp => UpstreamProtocol::Http,
         },
         keepalive: group.upstream_keepalive,
         fail_open: is_fail_open(&standings),

@@ -13,10 +13,10 @@ use super::{
 };
 use crate::health::{MemberId, Moment, Standing, Status};
 use crate::model::{
-    AddressType, AdmissionMode, Edition, Encapsulation, GroupProtocol, IpVersion, Listener, ListenerName,
-    ListenerProtocol, ListenerTimeouts, LoadBalancer, LoadBalancerName, NextHop, NextHopName, Node, NodeZone,
-    Quotas, RegionName, Resources, Route, Server, ServerAddress, ServerGroup, ServerGroupName, TransitRouter,
-    TransitRouterName, Tunnel, Vpc, VpcName, VswitchName, Weight, ZoneMapping, ZoneName,
+    AddressType, AdmissionMode, Edition, Encapsulation, GroupProtocol, IpVersion, Listener, ListenerProtocol,
+    LoadBalancer, LoadBalancerName, NextHop, NextHopName, Node, NodeZone, Quotas, RegionName, Resources,
+    Route, Server, ServerAddress, ServerGroup, ServerGroupName, TransitRouter, TransitRouterName, Tunnel,
+    Vpc, VpcName, VswitchName, Weight, ZoneMapping, ZoneName,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
@@ -129,14 +129,13 @@ impl World {
 
     fn listener(&mut self, protocol: ListenerProtocol, port: u16, group: &str) {
         let listener = Listener {
-            name: ListenerName::new(format!("{protocol:?}{port}")),
-            load_balancer: LoadBalancerName::new("lb"),
             protocol,
-            port: port.try_into().unwrap(),
-            server_group: ServerGroupName::new(group),
-            timeouts: ListenerTimeouts { idle: Duration::from_secs(15), request: Duration::from_secs(60) },
-            x_forwarded_for: true,
-            trusted_proxies: None,
+            ..Listener::new(
+                format!("{protocol:?}{port}"),
+                &LoadBalancerName::new("lb"),
+                port.try_into().unwrap(),
+                &ServerGroupName::new(group),
+            )
         };
         self.resources.listeners.insert(listener.name.clone(), listener);
     }

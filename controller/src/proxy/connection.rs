@@ -14,6 +14,7 @@ use super::stats::{ListenerColumn, ServerColumn, count_response};
 use super::target::{Server, Target};
 use super::upstream::{self, CONNECT_NS, ServerStream};
 use super::worker::{Slot, Worker};
+use crate::model::XForwardedFor;
 use std::cell::Cell;
 use std::future::{Future, poll_fn};
 use std::io::{self, IoSlice};
@@ -389,7 +390,7 @@ impl Connection {
             target.persistence.as_ref().map(|sticky| sticky.hidden(request, head)).unwrap_or_default();
         let to = ToServer {
             client: &self.peer_text,
-            x_forwarded_for: target.x_forwarded_for,
+            x_forwarded_for: target.forwarded.x_forwarded_for == XForwardedFor::Append,
             keep_alive: target.keep_alive,
             default_host: &server.host,
             function: target.function.as_ref().map(|function| ToFunction {

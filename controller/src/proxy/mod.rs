@@ -47,6 +47,8 @@ mod persistence;
 mod pool;
 pub mod reactor;
 pub mod stats;
+#[expect(dead_code, reason = "HTTP/2 and HTTP/3 are about to use it")]
+mod stream;
 mod target;
 mod tls;
 mod upstream;

@@ -12,6 +12,7 @@ use crate::balance::consistent_hash::{ConsistentHash, key_of_address, key_of_val
 use crate::balance::hash_factor::{client_address, url_parameter};
 use crate::balance::least_connections::LeastConnections;
 use crate::balance::round_robin::RoundRobin;
+use crate::model::ForwardedHeaders;
 use crate::snapshot::{
     FunctionSnapshot, GroupSnapshot, ListenerSnapshot, SchedulerSnapshot, ServerSnapshot, Snapshot,
     UpstreamProtocol,
@@ -30,7 +31,7 @@ pub struct Target {
     pub group: String,
     pub idle_ns: u64,
     pub request_ns: u64,
-    pub x_forwarded_for: bool,
+    pub forwarded: ForwardedHeaders,
     pub keep_alive: bool,
     /// The function called at the group's one server.
     pub function: Option<FunctionSnapshot>,
@@ -176,7 +177,7 @@ impl Target {
             group: group.name.clone(),
             idle_ns: u64::from(listener.idle_timeout_ms) * 1_000_000,
             request_ns: u64::from(listener.request_timeout_ms) * 1_000_000,
-            x_forwarded_for: listener.x_forwarded_for,
+            forwarded: listener.forwarded.clone(),
             keep_alive: group.keepalive,
             reason: scheduler.reason(group.fail_open),
             persistence,

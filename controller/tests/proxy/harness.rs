@@ -53,16 +53,11 @@ impl Balancer {
         let address = sockets[0].local_addr().unwrap();
         let mut snapshot = Snapshot {
             listeners: vec![ListenerSnapshot {
-                id: 1,
-                name: "web".into(),
-                addresses: vec![address],
-                group: 0,
-                idle_timeout_ms: 15_000,
                 request_timeout_ms: 15_000,
-                x_forwarded_for: true,
-                trusted_proxies: None,
-                local_addresses: vec![Ipv4Addr::LOCALHOST.into()],
+                ..ListenerSnapshot::new(1, "web", vec![address], vec![Ipv4Addr::LOCALHOST.into()])
             }],
+            certificates: vec![],
+            installation: "test".into(),
             groups: vec![GroupSnapshot::new("web", servers)],
             cookie_keys: vec![],
             cuts: vec![],

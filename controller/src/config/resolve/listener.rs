@@ -6,8 +6,8 @@ use crate::config::ErrorFamily::{IllegalParam, ResourceAlreadyExist};
 use crate::config::decode::{Field, Report};
 use crate::config::file::ListenerEntry;
 use crate::model::{
-    Listener, ListenerName, ListenerProtocol, ListenerTimeouts, LoadBalancer, LoadBalancerName, Resources,
-    Server, ServerGroup, ServerGroupName, Weight,
+    ForwardedHeaders, Listener, ListenerName, ListenerProtocol, ListenerTimeouts, LoadBalancer,
+    LoadBalancerName, Resources, Server, ServerGroup, ServerGroupName, Weight, XForwardedFor,
 };
 use ipnet::IpNet;
 
@@ -62,8 +62,8 @@ pub(super) fn resolve_listener(
         }
     }
     let x_forwarded_for = match &entry.x_forwarded_for {
-        Field::Good(flag) => flag.value,
-        Field::Absent | Field::Bad => true,
+        Field::Good(flag) if !flag.value => XForwardedFor::Pass,
+        _ => XForwardedFor::Append,
     };
     let trusted_proxies = resolve_trusted_proxies(entry, report);
     if let Some(name) = &name {
@@ -74,15 +74,13 @@ pub(super) fn resolve_listener(
             places.set(Spot::ListenerGroup(name.clone()), report.place(group.at), &head.subject);
         }
     }
+    let (name, load_balancer) = (name?, LoadBalancerName::new(load_balancer?));
     Some(Listener {
-        name: name?,
-        load_balancer: LoadBalancerName::new(load_balancer?),
         protocol: protocol?,
-        port: port?,
-        server_group: ServerGroupName::new(server_group?),
         timeouts: ListenerTimeouts { idle: idle?, request: request? },
-        x_forwarded_for,
+        forwarded: ForwardedHeaders { x_forwarded_for, ..ForwardedHeaders::default() },
         trusted_proxies: trusted_proxies?,
+        ..Listener::new(name.as_str(), &load_balancer, port?, &ServerGroupName::new(server_group?))
     })
 }
 

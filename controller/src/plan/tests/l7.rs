@@ -78,15 +78,14 @@ fn a_listener_and_its_group_in_full() {
     world.standings.get_mut(&ServerGroupName::new("web")).unwrap()[1].ramp =
         Some(RampStanding { start, duration: Duration::from_secs(30) });
     let listener = ListenerSnapshot {
-        id: 0,
-        name: "Http80".into(),
-        addresses: vec!["203.0.113.10:80".parse().unwrap()],
-        group: 0,
-        idle_timeout_ms: 15_000,
-        request_timeout_ms: 60_000,
-        x_forwarded_for: true,
-        trusted_proxies: None,
-        local_addresses: vec!["172.16.1.101".parse().unwrap(), "172.16.1.102".parse().unwrap()],
+        load_balancer: "lb".into(),
+        gzip: true,
+        ..ListenerSnapshot::new(
+            0,
+            "Http80",
+            vec!["203.0.113.10:80".parse().unwrap()],
+            vec!["172.16.1.101".parse().unwrap(), "172.16.1.102".parse().unwrap()],
+        )
     };
     let ramp = Ramp { start_ns: 5_000_000_000, duration_ms: 30_000 };
     let group = GroupSnapshot {
@@ -109,6 +108,8 @@ fn a_listener_and_its_group_in_full() {
     };
     let expected = Snapshot {
         listeners: vec![listener],
+        certificates: Vec::new(),
+        installation: world.node.name.clone(),
         groups: vec![group],
         cookie_keys: Vec::new(),
         cuts: Vec::new(),

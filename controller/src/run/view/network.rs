@@ -7,7 +7,7 @@ use crate::api::{
 };
 use crate::model::{
     AddressType, Edition, Encapsulation, IpVersion, Listener, ListenerProtocol, NextHop, NodeZone,
-    TransitRouter,
+    TransitRouter, XForwardedFor,
 };
 use crate::run::control::Control;
 use forwarder_common::counters::HopCounters;
@@ -68,7 +68,8 @@ impl Control {
                 server_group: listener.server_group.to_string(),
                 idle_timeout_secs: timeouts.map(|timeouts| timeouts.idle.as_secs()),
                 request_timeout_secs: timeouts.map(|timeouts| timeouts.request.as_secs()),
-                x_forwarded_for: listener.x_forwarded_for && timeouts.is_some(),
+                x_forwarded_for: listener.forwarded.x_forwarded_for == XForwardedFor::Append
+                    && timeouts.is_some(),
                 trusted_proxies: listener.trusted_proxies.iter().flatten().map(ToString::to_string).collect(),
                 status: ListenerStatus::Running,
                 problem: None,
