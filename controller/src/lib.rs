@@ -3,6 +3,7 @@
 //! Modules in dependency order; the upper half is pure (no clock, no socket, no aya, no tokio):
 //!
 //! - [`model`]: what is configured, in types that cannot hold an invalid configuration
+//! - [`tls_policy`]: TLS policies → what of them is served
 //! - [`config`]: files as written → model, every error at once
 //! - [`balance`]: schedulers, Maglev tables, slow start
 //! - [`routing`]: destination → route → next hops
@@ -31,3 +32,4 @@ pub mod run;
 pub mod snapshot;
 pub mod sticky;
 pub mod store;
+pub mod tls_policy;

@@ -3,10 +3,9 @@
 use controller::health::{MemberId, Moment, Standing, Status};
 use controller::model::{
     AddressType, AdmissionMode, ConnectionDrain, Edition, Encapsulation, GroupProtocol, IpVersion, Listener,
-    ListenerName, ListenerProtocol, LoadBalancer, LoadBalancerName, NextHop, NextHopName,
-    Node, NodeZone, Quotas, RegionName, Resources, Route, Server, ServerAddress, ServerGroup,
-    ServerGroupName, TransitRouter, TransitRouterName, Tunnel, Vpc, VpcName, VswitchName, Weight,
-    ZoneMapping, ZoneName,
+    ListenerName, ListenerProtocol, LoadBalancer, LoadBalancerName, NextHop, NextHopName, Node, NodeZone,
+    Quotas, RegionName, Resources, Route, Server, ServerAddress, ServerGroup, ServerGroupName, TransitRouter,
+    TransitRouterName, Tunnel, Vpc, VpcName, VswitchName, Weight, ZoneMapping, ZoneName,
 };
 use controller::plan::{CapacityError, Inputs, MapContents, MapState, Neighbour, desired, neighbours_wanted};
 use std::collections::{BTreeMap, BTreeSet};
