@@ -81,6 +81,7 @@ pub fn refusal_text(refusal: Refusal) -> &'static str {
         Refusal::Length => "malformed or conflicting Content-Length",
         Refusal::Coding => "unsupported Transfer-Encoding",
         Refusal::Framing => "both Content-Length and Transfer-Encoding",
+        Refusal::ConnectionField => "connection-specific header",
         Refusal::Chunk => "malformed chunk",
     }
 }

@@ -129,7 +129,8 @@ pub(super) fn is_token_byte(byte: u8) -> bool {
     CLASS[byte as usize] & TOKEN != 0
 }
 
-pub(super) fn is_token(bytes: &[u8]) -> bool {
+/// A token, as methods and field names are.
+pub fn is_token(bytes: &[u8]) -> bool {
     !bytes.is_empty() && bytes.iter().all(|&byte| is_token_byte(byte))
 }
 

@@ -74,6 +74,9 @@ pub enum Refusal {
     /// Content-Length and Transfer-Encoding in one message.
     #[error("both Content-Length and Transfer-Encoding")]
     Framing,
+    /// In HTTP/2 or HTTP/3, a field that is for one HTTP/1.1 connection (RFC 9113 section 8.2.2).
+    #[error("connection-specific header")]
+    ConnectionField,
     /// A chunk's size, extension, end, or a trailer is malformed.
     #[error("malformed chunk")]
     Chunk,
