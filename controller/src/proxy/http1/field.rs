@@ -175,6 +175,25 @@ pub(super) fn is_host(bytes: &[u8]) -> bool {
     !host.is_empty() && port.is_none_or(|port| port.len() <= 5 && port.iter().all(u8::is_ascii_digit))
 }
 
+/// Whether two texts that [`is_host`] accepted name the same: host in any case, port with `default` where none is said.
+pub(super) fn is_same_host(one: &[u8], other: &[u8], default: u32) -> bool {
+    let (one, one_port) = split_port(one, default);
+    let (other, other_port) = split_port(other, default);
+    one_port == other_port && one.eq_ignore_ascii_case(other)
+}
+
+fn split_port(host: &[u8], default: u32) -> (&[u8], u32) {
+    // A colon within brackets belongs to the address.
+    let is_port = |at: &usize| !host[*at..].contains(&b']');
+    let Some(colon) = host.iter().rposition(|&byte| byte == b':').filter(is_port) else {
+        return (host, default);
+    };
+    match &host[colon + 1..] {
+        [] => (&host[..colon], default),
+        digits => (&host[..colon], digits.iter().fold(0, |sum, digit| sum * 10 + u32::from(digit - b'0'))),
+    }
+}
+
 /// Parses the line at `line` of `head`, which includes its LF. Errors are the sender's.
 pub(super) fn parse_field(head: &[u8], line: Span) -> Result<Field, Refusal> {
     let start = line.start as usize;

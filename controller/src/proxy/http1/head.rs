@@ -1,7 +1,9 @@
 //! Request and response heads: bytes → spans and what they mean for framing and the connection.
 
-use super::field::{Field, Name, Span, is_host, is_target, is_token, is_value, list, parse_field};
-use super::{Framing, HEAD_BYTES_MAX, HEAD_LIMIT, NOMINATIONS_MAX, Refusal, Version};
+use super::field::{
+    Field, Name, Span, is_host, is_same_host, is_target, is_token, is_value, list, parse_field,
+};
+use super::{FIELDS_MAX, Framing, HEAD_BYTES_MAX, HEAD_LIMIT, NOMINATIONS_MAX, Refusal, Version};
 
 /// Where parsing stands between two calls, and the lines so far.
 #[derive(Debug, Default)]
@@ -55,6 +57,9 @@ impl Lines {
             }
             if line.of(head) == b"\r\n" {
                 return Ok(Line::End(end));
+            }
+            if self.fields.len() == FIELDS_MAX {
+                return Err(Refusal::Fields);
             }
             self.fields.push(parse_field(head, line)?);
         }
@@ -126,7 +131,8 @@ pub struct RequestHead {
     pub method: Span,
     /// Target, as written.
     pub target: Span,
-    /// Host and port of the target's absolute form, which then counts instead of Host (RFC 9112 section 3.2.2).
+    /// Host and port of the target's absolute form. Host names the same, so that whoever goes by the one agrees with
+    /// whoever goes by the other (RFC 9112 section 3.2.2 lets the target win; then a server's log and ours could differ).
     pub authority: Option<Span>,
     /// The target's path and query: what a server is asked for. Empty for an absolute form without a path.
     pub path: Span,
@@ -283,6 +289,15 @@ impl RequestHead {
             (Some(field), None) if is_host(field.value.of(head)) => self.host = field.value,
             (None, None) if self.version == Version::Http10 => {}
             _ => return Err(Refusal::Host),
+        }
+        if let Some(authority) = self.authority
+            && !self.host.is_empty()
+        {
+            // The fifth byte is the `s` of https.
+            let is_https = self.target.of(head)[4] | 0x20 == b's';
+            if !is_same_host(authority.of(head), self.host.of(head), if is_https { 443 } else { 80 }) {
+                return Err(Refusal::Authority);
+            }
         }
         self.expects_continue = self.version == Version::Http11
             && self.framing != Framing::None

@@ -3,8 +3,8 @@
 //! Strict on purpose: whatever two parsers could read differently is refused (RFC 9112 section 11.2, LR-47), because a
 //! balancer that repairs a message lets a client talk to a server behind other clients' backs. Refused are: a length
 //! beside a transfer coding, lengths that differ, any transfer coding but one `chunked`, folded lines, bare CR or LF,
-//! space before a colon, bytes outside the grammar in names, values and targets, and a missing, repeated or malformed
-//! Host. A refused head is answered and the connection closed; nothing after it is read.
+//! space before a colon, bytes outside the grammar in names, values and targets, a missing, repeated or malformed
+//! Host, and one that differs from the authority in the target. A refused head is answered and the connection closed; nothing after it is read.
 //!
 //! Feeding a message byte by byte or at once gives the same result. Header storage is reused from one message to the
 //! next, and bodies are never copied: [`body::BodyDecoder`] only says how many bytes belong to the body.
@@ -20,6 +20,9 @@ mod tests;
 
 /// Longest header line, longest header block and longest target, in bytes (LR-50).
 pub const HEAD_LIMIT: usize = 32 * 1024;
+/// Most header lines in one head. Others allow 100 (hyper, Apache httpd) or 101 (HAProxy); each costs work that is not
+/// bounded by its length.
+pub const FIELDS_MAX: usize = 256;
 /// Most header fields that Connection may name. Each is compared with every field, and nobody names more than a few.
 pub const NOMINATIONS_MAX: usize = 32;
 /// A request head that is not refused for its size fits this: the target, the header block, and the rest of the
@@ -47,6 +50,9 @@ pub enum Refusal {
     /// A header line or the header block is longer than [`HEAD_LIMIT`].
     #[error("header is over {HEAD_LIMIT} bytes")]
     TooLarge,
+    /// More than [`FIELDS_MAX`] header lines.
+    #[error("over {FIELDS_MAX} header lines")]
+    Fields,
     /// A line that does not end in CR LF, or a CR inside one.
     #[error("bare CR or LF")]
     LineEnd,
@@ -65,6 +71,9 @@ pub enum Refusal {
     /// No Host, several, or one outside the grammar.
     #[error("missing, repeated or malformed Host")]
     Host,
+    /// The target's authority and Host differ.
+    #[error("Host differs from the request target's authority")]
+    Authority,
     /// Content-Length that is no number, or several that differ.
     #[error("malformed or conflicting Content-Length")]
     Length,

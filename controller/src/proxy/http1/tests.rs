@@ -190,6 +190,59 @@ fn refuses_missing_and_malformed_hosts() {
     }
 }
 
+// Holds LR-47
+#[test]
+fn refuses_a_host_that_differs_from_the_targets_authority() {
+    let request = |target: &str, host: &str| format!("GET {target} HTTP/1.1\r\nHost: {host}\r\n\r\n");
+    for (target, host) in [
+        ("http://a/", "a"),
+        ("http://A.example/", "a.EXAMPLE"),
+        ("http://a:80/", "a"),
+        ("http://a", "a:80"),
+        ("http://a:/x", "a:080"),
+        ("https://a:443", "a"),
+        ("HTTPS://a?q", "a:443"),
+        ("http://[2001:DB8::1]/", "[2001:db8::1]:80"),
+        ("http://[::1]:8080/", "[::1]:8080"),
+    ] {
+        accepts(&request(target, host));
+    }
+    for (target, host) in [
+        ("http://a/", "b"),
+        ("http://a/", "a.b"),
+        ("http://a/", "a."),
+        ("http://a/", "a:81"),
+        ("http://a/", "a:443"),
+        ("http://a:81/", "a"),
+        ("https://a/", "a:80"),
+        ("https://a:80/", "a"),
+        ("http://a:443/", "a"),
+        ("http://[::1]/", "[::2]"),
+        ("http://[::1]:80/", "[::1:80]"),
+        ("http://[::1]:1/", "[::1]:2"),
+    ] {
+        refuses(&request(target, host), Refusal::Authority);
+    }
+    // HTTP/1.0 may leave Host out.
+    accepts("GET http://a/ HTTP/1.0\r\n\r\n");
+    refuses("GET http://a/ HTTP/1.0\r\nHost: b\r\n\r\n", Refusal::Authority);
+    assert_eq!(Refusal::Authority.status(), 400);
+}
+
+// Holds LR-50
+#[test]
+fn holds_the_number_of_header_lines() {
+    let lines = |count: usize| "x:\r\n".repeat(count);
+    let request = |count: usize| format!("GET / HTTP/1.1\r\nHost: a\r\n{}\r\n", lines(count - 1));
+    assert_eq!(accepts(&request(FIELDS_MAX)).fields().len(), FIELDS_MAX);
+    refuses(&request(FIELDS_MAX + 1), Refusal::Fields);
+    assert_eq!(Refusal::Fields.status(), 400);
+    response(&format!("HTTP/1.1 200 OK\r\n{}\r\n", lines(FIELDS_MAX))).unwrap();
+    let over = format!("HTTP/1.1 200 OK\r\n{}\r\n", lines(FIELDS_MAX + 1));
+    assert_eq!(response(&over).unwrap_err(), Refusal::Fields);
+}
+
+// Holds LR-50
 #[test]
 fn holds_the_size_limits_to_the_byte() {
     let target = |length: usize| format!("GET /{} HTTP/1.1\r\nHost: a\r\n\r\n", "x".repeat(length - 1));
@@ -202,8 +255,8 @@ fn holds_the_size_limits_to_the_byte() {
         |length: usize| format!("GET / HTTP/1.1\r\nHost: a\r\nX: {}\r\n\r\n", "y".repeat(length - rest));
     accepts(&block(HEAD_LIMIT));
     refuses(&block(HEAD_LIMIT + 1), Refusal::TooLarge);
-    let lines = format!("GET / HTTP/1.1\r\nHost: a\r\n{}\r\n", "X: 1\r\n".repeat(HEAD_LIMIT / 6));
-    refuses(&lines, Refusal::TooLarge);
+    let line = format!("X: {}\r\n", "y".repeat(1019));
+    refuses(&format!("GET / HTTP/1.1\r\nHost: a\r\n{}\r\n", line.repeat(32)), Refusal::TooLarge);
     // Without an end in sight, too.
     let endless = |text: &str| parse(format!("{text}{}", "z".repeat(HEAD_LIMIT + 1)).as_bytes()).unwrap_err();
     assert_eq!(endless("GET /"), Refusal::TargetTooLong);
@@ -254,7 +307,7 @@ fn a_function_is_asked_under_its_own_name_and_prefix() {
             "GET /fc/api/a?b HTTP/1.1\r\nX-Forwarded-Host: www.example.com\r\nHost: fc.example.net:8080\r\nA: b\r\n\r\n",
         ),
         (
-            "GET http://example.com?b HTTP/1.1\r\nHost: other\r\n\r\n",
+            "GET http://example.com?b HTTP/1.1\r\nHost: example.com\r\n\r\n",
             "GET /fc/api/?b HTTP/1.1\r\nX-Forwarded-Host: example.com\r\nHost: fc.example.net:8080\r\n\r\n",
         ),
         ("OPTIONS * HTTP/1.0\r\n\r\n", "OPTIONS /fc/api/ HTTP/1.1\r\nHost: fc.example.net:8080\r\n\r\n"),
@@ -278,12 +331,24 @@ fn a_function_is_asked_under_its_own_name_and_prefix() {
 #[test]
 fn turns_absolute_form_and_http_1_0_into_origin_form_and_http_1_1() {
     forwards(
-        "GET http://example.com:81?q HTTP/1.1\r\nHost: other\r\n\r\n",
+        "GET http://example.com:81?q HTTP/1.1\r\nHost: EXAMPLE.com:081\r\n\r\n",
         "GET /?q HTTP/1.1\r\nHost: example.com:81\r\nX-Forwarded-For: 192.0.2.9\r\n\r\n",
     );
     forwards(
         "GET /x HTTP/1.0\r\n\r\n",
         "GET /x HTTP/1.1\r\nHost: 198.51.100.1:80\r\nX-Forwarded-For: 192.0.2.9\r\n\r\n",
+    );
+    for text in ["OPTIONS http://a HTTP/1.1\r\nHost: a\r\n\r\n", "OPTIONS http://a:80 HTTP/1.0\r\n\r\n"] {
+        let host = if text.contains(":80") { "a:80" } else { "a" };
+        forwards(text, &format!("OPTIONS * HTTP/1.1\r\nHost: {host}\r\nX-Forwarded-For: 192.0.2.9\r\n\r\n"));
+    }
+    forwards(
+        "OPTIONS http://a/ HTTP/1.1\r\nHost: a\r\n\r\n",
+        "OPTIONS / HTTP/1.1\r\nHost: a\r\nX-Forwarded-For: 192.0.2.9\r\n\r\n",
+    );
+    forwards(
+        "OPTIONS http://a?q HTTP/1.1\r\nHost: a\r\n\r\n",
+        "OPTIONS /?q HTTP/1.1\r\nHost: a\r\nX-Forwarded-For: 192.0.2.9\r\n\r\n",
     );
     forwards(
         "OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n",
@@ -447,7 +512,7 @@ fn parse_response_in_pieces(pieces: &[&[u8]]) -> Result<Option<(usize, String)>,
 
 const REQUESTS: [&[u8]; 5] = [
     b"GET /index.html?a=b HTTP/1.1\r\nHost: example.com\r\nUser-Agent: x\r\nAccept: */*\r\n\r\nGET / HTTP/1.1\r\n",
-    b"\r\nPOST http://a:80/p HTTP/1.1\r\nHost: b\r\nTransfer-Encoding: chunked\r\nConnection: x, close\r\n\r\n0\r\n\r\n",
+    b"\r\nPOST http://a:80/p HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nConnection: x, close\r\n\r\n0\r\n\r\n",
     b"PUT / HTTP/1.0\r\nContent-Length: 10\r\nContent-Length: 10\r\n\r\n0123456789",
     b"OPTIONS * HTTP/1.1\r\nhost: [::1]:80\r\nX-Forwarded-For: a\r\nExpect: 100-continue\r\n\r\n",
     b"HTTP/1.1 200 OK\r\nServer: nginx\r\nContent-Length: 5\r\nConnection: keep-alive\r\n\r\nhello",
@@ -510,7 +575,7 @@ fn cut_bodies_equal_whole_ones_also_when_mutated() {
 #[test]
 fn reuses_a_head_without_remembering() {
     let mut head = RequestHead::default();
-    head.parse(b"POST http://x/ HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\nExpect: 100-continue\r\n\r\n")
+    head.parse(b"POST http://x/ HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\nExpect: 100-continue\r\n\r\n")
         .unwrap();
     assert!(head.expects_continue && head.authority.is_some());
     head.reset();
