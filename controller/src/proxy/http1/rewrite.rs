@@ -71,6 +71,10 @@ pub fn write_request(out: &mut Vec<u8>, request: &RequestHead, head: &[u8], to: 
     out.extend_from_slice(request.method.of(head));
     out.push(b' ');
     let mut path = request.path.of(head);
+    if path.is_empty() && request.method.of(head) == b"OPTIONS" {
+        // An absolute form without a path means the server as a whole (RFC 9112 section 3.2.4).
+        path = b"*";
+    }
     if let Some(function) = &to.function {
         out.extend_from_slice(function.path_prefix);
         // `*` is the server as a whole (RFC 9110 section 9.3.7), and of that the function is all there is.
