@@ -11,7 +11,8 @@
 //! - `persistence`: sticky sessions · `connection`: one client's requests · `exchange`: one request on one server connection
 //! - `failure`: whose fault it is, and what it is answered
 //! - `drain`: requests under way, and those that are to end
-//! - `pool`, `upstream`, `tls`: connections to servers · `answer`: answers of our own · `descriptors`: who may have how many
+//! - `client_stream`: a client's connection, plain or encrypted · `pool`, `upstream`: connections to servers · `tls`: of both
+//! - `answer`: answers of our own · `descriptors`: who may have how many
 //! - [`access_log`], [`stats`]: what is told about it all
 //!
 //! Invariants: nothing on the request path is shared between threads but counters that one thread writes; no body is
@@ -36,6 +37,8 @@
 
 pub mod access_log;
 mod answer;
+#[expect(dead_code, reason = "connections are about to use it")]
+mod client_stream;
 mod connection;
 mod descriptors;
 mod drain;
