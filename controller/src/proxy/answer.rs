@@ -1,6 +1,9 @@
 //! Answers the balancer gives itself (LR section 6, LR-123).
 
+use super::decision::Answer;
 use super::http1::rewrite::push_number;
+use crate::model::FixedResponse;
+use std::borrow::Cow;
 use std::time::SystemTime;
 
 fn reason(status: u16) -> &'static str {
@@ -18,32 +21,62 @@ fn reason(status: u16) -> &'static str {
     }
 }
 
-/// Appends a whole response; returns the length of its body. `to_head` leaves the body out and its length in.
-pub fn write_answer(out: &mut Vec<u8>, status: u16, keep_alive: bool, to_head: bool) -> usize {
-    let mut number = Vec::with_capacity(3);
-    push_number(&mut number, u64::from(status));
-    let title = [&number, b" ".as_slice(), reason(status).as_bytes()].concat();
-    let body = [
-        b"<html>\n<head><title>".as_slice(),
-        &title,
-        b"</title></head>\n<body><h1>",
-        &title,
-        b"</h1></body>\n</html>\n",
-    ]
-    .concat();
+/// Appends the head of an answer of ours, with its empty line, and returns the body, which `to_head` leaves out and its
+/// length in. `lines` are added.
+pub fn write_answer<'a>(
+    out: &mut Vec<u8>,
+    answer: &Answer<'a>,
+    lines: &[u8],
+    keep_alive: bool,
+    to_head: bool,
+) -> Cow<'a, [u8]> {
+    match answer {
+        Answer::Fixed(fixed) => write_fixed(out, fixed, lines, keep_alive, to_head).into(),
+        Answer::Status(status) => {
+            let title = format!("{status} {}", reason(*status));
+            let page = format!(
+                "<html>\n<head><title>{title}</title></head>\n<body><h1>{title}</h1></body>\n</html>\n"
+            );
+            push_head(out, *status, "text/html", page.len(), lines, keep_alive);
+            if to_head { Cow::Borrowed(b"") } else { page.into_bytes().into() }
+        }
+    }
+}
+
+/// As [`write_answer`], what a rule says (LR-100).
+pub fn write_fixed<'a>(
+    out: &mut Vec<u8>,
+    fixed: &'a FixedResponse,
+    lines: &[u8],
+    keep_alive: bool,
+    to_head: bool,
+) -> &'a [u8] {
+    push_head(out, fixed.status, &fixed.content_type, fixed.content.len(), lines, keep_alive);
+    if to_head || fixed.status == 204 { b"" } else { fixed.content.as_bytes() }
+}
+
+fn push_head(out: &mut Vec<u8>, status: u16, kind: &str, length: usize, lines: &[u8], keep_alive: bool) {
     out.extend_from_slice(b"HTTP/1.1 ");
-    out.extend_from_slice(&title);
+    push_number(out, u64::from(status));
+    out.push(b' ');
+    out.extend_from_slice(reason(status).as_bytes());
     out.extend_from_slice(b"\r\nServer: causeway\r\nDate: ");
     out.extend_from_slice(httpdate::fmt_http_date(SystemTime::now()).as_bytes());
-    out.extend_from_slice(b"\r\nContent-Type: text/html\r\nContent-Length: ");
-    push_number(out, body.len() as u64);
+    out.extend_from_slice(b"\r\n");
+    // RFC 9110 section 8.6: a response of these has no length.
+    if status != 204 {
+        out.extend_from_slice(b"Content-Type: ");
+        out.extend_from_slice(kind.as_bytes());
+        out.extend_from_slice(b"\r\nContent-Length: ");
+        push_number(out, length as u64);
+        out.extend_from_slice(b"\r\n");
+    }
     if status == 405 {
-        out.extend_from_slice(b"\r\nAllow: GET, HEAD, POST, PUT, DELETE, OPTIONS, PATCH");
+        out.extend_from_slice(b"Allow: GET, HEAD, POST, PUT, DELETE, OPTIONS, PATCH\r\n");
     }
-    out.extend_from_slice(if keep_alive { b"\r\n\r\n" } else { b"\r\nConnection: close\r\n\r\n" });
-    if to_head {
-        return 0;
+    out.extend_from_slice(lines);
+    if !keep_alive {
+        out.extend_from_slice(b"Connection: close\r\n");
     }
-    out.extend_from_slice(&body);
-    body.len()
+    out.extend_from_slice(b"\r\n");
 }

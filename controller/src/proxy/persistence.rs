@@ -1,8 +1,8 @@
 //! Sticky sessions at the engine: what [`crate::sticky`] decides, with heads, the clock and randomness.
 
+use super::group::Server;
 use super::http1::field::{Field, Name, Span};
 use super::http1::head::{RequestHead, ResponseHead};
-use super::target::Server;
 use crate::snapshot::{GroupSnapshot, Snapshot};
 use crate::sticky::Sticky;
 use crate::sticky::seal::{NONCE_BYTES, Session};
@@ -72,6 +72,7 @@ impl Persistence {
         head: &[u8],
         server: &Server,
         first_secs: Option<u64>,
+        is_secure: bool,
     ) -> Marks {
         let mut marks = Marks::default();
         let carried = self.sticky.is_carried();
@@ -99,8 +100,7 @@ impl Persistence {
         if carried {
             self.sticky.push_mark(&mut marks.text, &session, nonce);
         } else {
-            // There are no HTTPS listeners yet.
-            self.sticky.push_lines(&mut marks.lines, &session, nonce, false);
+            self.sticky.push_lines(&mut marks.lines, &session, nonce, is_secure);
         }
         marks
     }

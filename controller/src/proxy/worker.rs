@@ -172,7 +172,9 @@ async fn sweep_pools(worker: Rc<Worker>) {
         timer.set_after(SWEEP_NS);
         timer.expired().await;
         for slot in worker.slots.borrow().values() {
-            slot.target().servers.iter().for_each(|server| server.pool.sweep());
+            let target = slot.target();
+            let servers = target.groups().iter().flat_map(|group| &group.servers);
+            servers.for_each(|server| server.pool.sweep());
         }
         worker.give_memory_back();
     }

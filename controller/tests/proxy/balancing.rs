@@ -172,7 +172,7 @@ fn keeps_the_servers_own_server_header_and_drops_hop_by_hop_ones() {
     });
     let balancer = Balancer::new(&[server.address]);
     let response = balancer.client().request(
-        "GET / HTTP/1.1\r\nHost: a\r\nConnection: keep-alive, Upgrade\r\nUpgrade: websocket\r\nCookie: c\r\n\r\n",
+        "GET / HTTP/1.1\r\nHost: a\r\nConnection: keep-alive, Upgrade\r\nUpgrade: h2c\r\nCookie: c\r\n\r\n",
     );
     assert_eq!(response.head, "HTTP/1.1 200 OK\r\nServer: theirs\r\nContent-Length: 0\r\n\r\n");
     assert_eq!(

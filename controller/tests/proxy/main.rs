@@ -9,4 +9,5 @@ mod snapshots;
 mod sticky;
 mod streaming;
 mod tls;
+mod upgrade;
 mod upstream;

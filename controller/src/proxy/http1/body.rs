@@ -26,6 +26,8 @@ pub struct BodyDecoder {
     /// The current trailer's name, lower case, as far as it matters.
     trailer: [u8; TRAILER_BYTES],
     trailer_length: usize,
+    /// The trailers' lines, where they are asked for.
+    kept: Option<Vec<u8>>,
 }
 
 const TRAILER_BYTES: usize = 18;
@@ -50,6 +52,13 @@ enum State {
     Done,
 }
 
+impl State {
+    /// Whether the byte that led here belongs to a trailer's line.
+    fn is_of_trailers(self) -> bool {
+        matches!(self, State::TrailerName | State::TrailerValue | State::TrailerLf)
+    }
+}
+
 impl BodyDecoder {
     /// At the start of a body so framed.
     pub fn new(framing: Framing) -> BodyDecoder {
@@ -59,7 +68,17 @@ impl BodyDecoder {
             Framing::Chunked => State::Size { value: 0, digits: 0 },
             Framing::UntilClose => State::UntilClose,
         };
-        BodyDecoder { state, overhead: 0, trailer: [0; TRAILER_BYTES], trailer_length: 0 }
+        BodyDecoder { state, overhead: 0, trailer: [0; TRAILER_BYTES], trailer_length: 0, kept: None }
+    }
+
+    /// As [`BodyDecoder::new`], for who wants [`BodyDecoder::trailers`].
+    pub fn keeping_trailers(framing: Framing) -> BodyDecoder {
+        BodyDecoder { kept: Some(Vec::new()), ..BodyDecoder::new(framing) }
+    }
+
+    /// The lines of the trailers so far, each with its CR LF. Nothing unless they are kept.
+    pub fn trailers(&self) -> &[u8] {
+        self.kept.as_deref().unwrap_or_default()
     }
 
     /// True once the body's last byte was consumed. Never for a body that ends by closing.
@@ -108,7 +127,13 @@ impl BodyDecoder {
                 _ => {
                     let Some(&byte) = bytes.get(at) else { return Ok(Step { consumed: at, data: at..at }) };
                     at += 1;
+                    let ends_line = self.state == State::TrailerLf;
                     self.state = self.after(byte)?;
+                    if let Some(kept) = &mut self.kept
+                        && (ends_line || self.state.is_of_trailers())
+                    {
+                        kept.push(byte);
+                    }
                 }
             }
         }

@@ -45,6 +45,7 @@ pub struct Field {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[expect(missing_docs, reason = "each variant is the header of that name")]
 pub enum Name {
+    AcceptEncoding,
     Connection,
     ContentLength,
     Cookie,
@@ -79,6 +80,7 @@ impl Name {
             10 if name[0] | 0x20 == b's' => (b"set-cookie", Name::SetCookie),
             10 => (b"user-agent", Name::UserAgent),
             14 => (b"content-length", Name::ContentLength),
+            15 if name[0] | 0x20 == b'a' => (b"accept-encoding", Name::AcceptEncoding),
             15 => (b"x-forwarded-for", Name::XForwardedFor),
             16 => (b"proxy-connection", Name::ProxyConnection),
             17 => (b"transfer-encoding", Name::TransferEncoding),

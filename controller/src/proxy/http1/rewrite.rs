@@ -5,17 +5,18 @@
 //! white space around a value (nginx knows no `Transfer-Encoding:<tab>chunked`): lines that frame the message are
 //! written anew where theirs is unusual.
 
+use super::Version;
 use super::field::{Field, Name, Span, list};
 use super::head::{RequestHead, ResponseHead};
-use super::{Framing, Version};
+use crate::model::XForwardedFor;
 
 /// What a request becomes for a server.
 #[derive(Clone, Copy, Debug)]
 pub struct ToServer<'a> {
     /// The client's address as text.
     pub client: &'a [u8],
-    /// Whether `client` is appended to X-Forwarded-For (LR-40, mode append); else the header passes unchanged.
-    pub x_forwarded_for: bool,
+    /// What becomes of X-Forwarded-For (LR-40); `client` is what is appended.
+    pub x_forwarded_for: XForwardedFor,
     /// False asks the server to close after its response (SG-102).
     pub keep_alive: bool,
     /// Host for a request that has none (HTTP/1.0), since HTTP/1.1 demands one.
@@ -24,6 +25,35 @@ pub struct ToServer<'a> {
     pub function: Option<ToFunction<'a>>,
     /// What lines that stay become.
     pub edits: Edits<'a>,
+    /// Asked for in place of the request's path and query (LR-101).
+    pub path: Option<&'a [u8]>,
+    /// Asked for in place of the request's host (LR-101).
+    pub host: Option<&'a [u8]>,
+    /// Lines of these names, in any case, end here. Never Host, nor a name that frames the message.
+    pub hidden: &'a [&'a [u8]],
+    /// Lines of ours, each with its CR LF.
+    pub lines: &'a [u8],
+    /// Whether the client's Upgrade passes, and with it the connection afterwards (LR-130).
+    pub upgrade: bool,
+}
+
+impl<'a> ToServer<'a> {
+    /// For a client at `client`, everything else as it came.
+    pub fn new(client: &'a [u8], default_host: &'a [u8]) -> ToServer<'a> {
+        ToServer {
+            client,
+            x_forwarded_for: XForwardedFor::Append,
+            keep_alive: true,
+            default_host,
+            function: None,
+            edits: Edits::default(),
+            path: None,
+            host: None,
+            hidden: &[],
+            lines: b"",
+            upgrade: false,
+        }
+    }
 }
 
 /// Where requests to a function go. The client's Host becomes X-Forwarded-Host, in place of one the client sent.
@@ -51,26 +81,52 @@ pub struct ToClient<'a> {
     pub version: Version,
     /// Whether the connection to the client goes on after this response.
     pub keep_alive: bool,
-    /// How the body is framed as received, for this request.
-    pub framing: Framing,
+    /// How the body reaches the client.
+    pub shape: Shape,
+    /// Whether the body is another than the server's, so that its length is unknown.
+    pub is_changed: bool,
     /// What lines that stay become.
     pub edits: Edits<'a>,
+    /// Lines of these names, in any case, end here.
+    pub hidden: &'a [&'a [u8]],
     /// Lines of ours, each with its CR LF.
     pub lines: &'a [u8],
+    /// Whether the server's Upgrade passes.
+    pub upgrade: bool,
 }
 
 impl ToClient<'_> {
-    /// Whether chunk framing must be taken off, since the client does not know it.
-    pub fn unchunks(&self) -> bool {
-        self.framing == Framing::Chunked && self.version == Version::Http10
+    /// A response whose body passes as it comes, everything else unchanged.
+    pub fn new(version: Version, keep_alive: bool) -> ToClient<'static> {
+        ToClient {
+            version,
+            keep_alive,
+            shape: Shape::Verbatim,
+            is_changed: false,
+            edits: Edits::default(),
+            hidden: &[],
+            lines: b"",
+            upgrade: false,
+        }
     }
+}
+
+/// How a response's body reaches a client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shape {
+    /// As the server framed it.
+    Verbatim,
+    /// The data alone: the client knows no chunks (HTTP/1.0), or its protocol frames bodies by itself.
+    Data,
+    /// In chunks of ours.
+    Chunked,
 }
 
 /// Appends to `out` the request head for a server. `head` is what `request` was parsed from.
 pub fn write_request(out: &mut Vec<u8>, request: &RequestHead, head: &[u8], to: &ToServer<'_>) {
     out.extend_from_slice(request.method.of(head));
     out.push(b' ');
-    let mut path = request.path.of(head);
+    let mut path = to.path.unwrap_or_else(|| request.path.of(head));
     if path.is_empty() && request.method.of(head) == b"OPTIONS" {
         // An absolute form without a path means the server as a whole (RFC 9112 section 3.2.4).
         path = b"*";
@@ -92,6 +148,8 @@ pub fn write_request(out: &mut Vec<u8>, request: &RequestHead, head: &[u8], to: 
         if !asked.is_empty() {
             push_line(out, b"X-Forwarded-Host: ", asked);
         }
+    } else if let Some(rewritten) = to.host {
+        host = Some(rewritten);
     } else if let Some(authority) = request.authority {
         host = Some(authority.of(head));
     } else if request.host.is_empty() {
@@ -105,7 +163,8 @@ pub fn write_request(out: &mut Vec<u8>, request: &RequestHead, head: &[u8], to: 
     let mut trailers = false;
     let mut forwarded = false;
     copy_lines(out, request.fields(), head, to.edits, |field| match field.name {
-        Name::Connection | Name::KeepAlive | Name::ProxyConnection | Name::Upgrade => false,
+        Name::Connection | Name::KeepAlive | Name::ProxyConnection => false,
+        Name::Upgrade => to.upgrade,
         Name::Host => host.is_none(),
         Name::Other if to.function.is_some() && is_forwarded_host(field, head) => false,
         Name::Te => {
@@ -115,12 +174,15 @@ pub fn write_request(out: &mut Vec<u8>, request: &RequestHead, head: &[u8], to: 
         Name::ContentLength | Name::TransferEncoding => framing.keeps(field, head),
         Name::XForwardedFor => {
             forwarded = true;
-            !to.x_forwarded_for
+            to.x_forwarded_for == XForwardedFor::Pass
         }
-        _ => !nominated || !is_nominated(request.fields(), field, head),
+        _ => {
+            (!nominated || !is_nominated(request.fields(), field, head)) && !is_hidden(to.hidden, field, head)
+        }
     });
     framing.push_missing(out, head);
-    if to.x_forwarded_for {
+    out.extend_from_slice(to.lines);
+    if to.x_forwarded_for == XForwardedFor::Append {
         out.extend_from_slice(b"X-Forwarded-For: ");
         if forwarded {
             let earlier = request.fields().iter().filter(|field| field.name == Name::XForwardedFor);
@@ -135,12 +197,14 @@ pub fn write_request(out: &mut Vec<u8>, request: &RequestHead, head: &[u8], to: 
     if trailers {
         out.extend_from_slice(b"TE: trailers\r\n");
     }
-    match (trailers, to.keep_alive) {
-        (true, true) => out.extend_from_slice(b"Connection: TE\r\n"),
-        (true, false) => out.extend_from_slice(b"Connection: close, TE\r\n"),
-        (false, false) => out.extend_from_slice(b"Connection: close\r\n"),
-        (false, true) => {}
-    }
+    out.extend_from_slice(match (to.upgrade, trailers, to.keep_alive) {
+        (true, true, _) => b"Connection: Upgrade, TE\r\n",
+        (true, false, _) => b"Connection: Upgrade\r\n",
+        (false, true, true) => b"Connection: TE\r\n",
+        (false, true, false) => b"Connection: close, TE\r\n",
+        (false, false, false) => b"Connection: close\r\n",
+        (false, false, true) => b"",
+    });
     out.extend_from_slice(b"\r\n");
 }
 
@@ -155,13 +219,23 @@ pub fn write_response(out: &mut Vec<u8>, response: &ResponseHead, head: &[u8], t
     let lengthless = response.is_interim() || response.status == 204;
     let mut framing = FramingLines::default();
     copy_lines(out, response.fields(), head, to.edits, |field| match field.name {
-        Name::Connection | Name::KeepAlive | Name::ProxyConnection | Name::Upgrade | Name::Te => false,
-        Name::ContentLength => !lengthless && framing.keeps(field, head),
-        Name::TransferEncoding => to.version == Version::Http11 && !lengthless && framing.keeps(field, head),
-        _ => !nominated || !is_nominated(response.fields(), field, head),
+        Name::Connection | Name::KeepAlive | Name::ProxyConnection | Name::Te => false,
+        Name::Upgrade => to.upgrade,
+        Name::ContentLength => !lengthless && !to.is_changed && framing.keeps(field, head),
+        Name::TransferEncoding => to.shape == Shape::Verbatim && !lengthless && framing.keeps(field, head),
+        _ => {
+            (!nominated || !is_nominated(response.fields(), field, head))
+                && !is_hidden(to.hidden, field, head)
+        }
     });
     framing.push_missing(out, head);
     out.extend_from_slice(to.lines);
+    if to.shape == Shape::Chunked {
+        out.extend_from_slice(b"Transfer-Encoding: chunked\r\n");
+    }
+    if to.upgrade {
+        out.extend_from_slice(b"Connection: Upgrade\r\n");
+    }
     if !response.is_interim() {
         match (to.version, to.keep_alive) {
             (Version::Http11, true) => {}
@@ -251,6 +325,11 @@ fn is_nominated(fields: &[Field], field: &Field, head: &[u8]) -> bool {
         .iter()
         .filter(|connection| connection.name == Name::Connection)
         .any(|connection| list(connection.value.of(head)).any(|option| option.eq_ignore_ascii_case(name)))
+}
+
+fn is_hidden(hidden: &[&[u8]], field: &Field, head: &[u8]) -> bool {
+    let name = field.name_span.of(head);
+    hidden.iter().any(|hidden| hidden.eq_ignore_ascii_case(name))
 }
 
 fn is_forwarded_host(field: &Field, head: &[u8]) -> bool {

@@ -1,8 +1,9 @@
 use super::body::BodyDecoder;
 use super::field::{Name, Span};
 use super::head::{RequestHead, ResponseHead};
-use super::rewrite::{Edits, ToClient, ToFunction, ToServer, write_request, write_response};
+use super::rewrite::{Edits, Shape, ToClient, ToFunction, ToServer, write_request, write_response};
 use super::*;
+use crate::model::XForwardedFor;
 
 /// xorshift64*: small, seeded, and the seed is in every failure.
 struct Random(u64);
@@ -40,14 +41,7 @@ fn refuses(text: &str, expected: Refusal) {
 #[track_caller]
 fn forwards(text: &str, expected: &str) {
     let (head, length) = parse(text.as_bytes()).unwrap().expect("complete");
-    let to = ToServer {
-        client: b"192.0.2.9",
-        x_forwarded_for: true,
-        keep_alive: true,
-        default_host: b"198.51.100.1:80",
-        edits: Edits::default(),
-        function: None,
-    };
+    let to = ToServer::new(b"192.0.2.9", b"198.51.100.1:80");
     let mut out = Vec::new();
     write_request(&mut out, &head, &text.as_bytes()[..length], &to);
     assert_eq!(String::from_utf8(out).unwrap(), expected);
@@ -283,14 +277,7 @@ fn appends_the_peer_to_x_forwarded_for() {
     let text = b"GET / HTTP/1.1\r\nHost: a\r\nX-Forwarded-For: 127.0.0.2\r\n\r\n";
     let (head, _) = parse(text).unwrap().unwrap();
     let mut out = Vec::new();
-    let to = ToServer {
-        client: b"",
-        x_forwarded_for: false,
-        keep_alive: false,
-        default_host: b"",
-        edits: Edits::default(),
-        function: None,
-    };
+    let to = ToServer { x_forwarded_for: XForwardedFor::Pass, keep_alive: false, ..ToServer::new(b"", b"") };
     write_request(&mut out, &head, text, &to);
     assert_eq!(
         String::from_utf8(out).unwrap(),
@@ -315,12 +302,9 @@ fn a_function_is_asked_under_its_own_name_and_prefix() {
         let (head, _) = parse(text.as_bytes()).unwrap().unwrap();
         let function = ToFunction { authority: b"fc.example.net:8080", path_prefix: b"/fc/api" };
         let to = ToServer {
-            client: b"",
-            x_forwarded_for: false,
-            keep_alive: true,
-            default_host: b"198.51.100.1:80",
+            x_forwarded_for: XForwardedFor::Pass,
             function: Some(function),
-            edits: Edits::default(),
+            ..ToServer::new(b"", b"198.51.100.1:80")
         };
         let mut out = Vec::new();
         write_request(&mut out, &head, text.as_bytes(), &to);
@@ -400,8 +384,8 @@ fn rewrites_response_heads_for_the_client() {
     let head = response(text).unwrap();
     let written = |version, keep_alive| {
         let mut out = Vec::new();
-        let framing = Framing::Chunked;
-        let to = ToClient { version, keep_alive, framing, edits: Edits::default(), lines: b"" };
+        let shape = if version == Version::Http10 { Shape::Data } else { Shape::Verbatim };
+        let to = ToClient { shape, ..ToClient::new(version, keep_alive) };
         write_response(&mut out, &head, text.as_bytes(), &to);
         String::from_utf8(out).unwrap()
     };
@@ -593,12 +577,9 @@ fn edits_lines_that_stay_and_adds_its_own() {
         .map(|(at, found)| Span { start: at as u32, end: (at + found.len()) as u32 })
         .collect();
     let to = ToServer {
-        client: b"",
-        x_forwarded_for: false,
-        keep_alive: true,
-        default_host: b"",
-        function: None,
+        x_forwarded_for: XForwardedFor::Pass,
         edits: Edits { parts: &parts, text: b"" },
+        ..ToServer::new(b"", b"")
     };
     let mut out = Vec::new();
     write_request(&mut out, &head, &text.as_bytes()[..length], &to);
@@ -612,11 +593,9 @@ fn edits_lines_that_stay_and_adds_its_own() {
     let parts: Vec<Span> =
         text.match_indices("a=").map(|(at, _)| Span { start: at as u32 + 2, end: at as u32 + 2 }).collect();
     let to = ToClient {
-        version: Version::Http11,
-        keep_alive: false,
-        framing: Framing::None,
         edits: Edits { parts: &parts, text: b"mark|" },
         lines: b"X-Ours: 1\r\n",
+        ..ToClient::new(Version::Http11, false)
     };
     let mut out = Vec::new();
     write_response(&mut out, &head, text.as_bytes(), &to);
