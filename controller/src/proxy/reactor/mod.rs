@@ -1,4 +1,4 @@
-//! A single-threaded executor over epoll: tasks, TCP sockets and timers of one worker thread.
+//! A single-threaded executor over epoll: tasks, TCP and UDP sockets and timers of one worker thread.
 //!
 //! One turn: run every ready task, wait in epoll (not at all if a task became ready), note the time, wake what has
 //! events or reached its deadline. Sockets are registered once, edge-triggered, for both directions; a read that fills
@@ -36,9 +36,11 @@ mod executor;
 mod net;
 #[cfg(test)]
 mod tests;
+mod udp;
 mod wheel;
 
 pub use net::{TcpListener, TcpStream};
+pub use udp::UdpSocket;
 
 use executor::{Executor, Remote};
 use net::Sockets;
@@ -50,12 +52,14 @@ use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use wheel::Wheel;
+use wheel::{TICK_NS, Wheel};
 
 pub use wheel::NEVER;
 
 /// Events fetched by one wait.
 const EVENTS: usize = 256;
+/// Tick of [`Timer::fine`], nanoseconds.
+const FINE_TICK_NS: u64 = 1_000_000;
 /// Token of the eventfd; sockets have smaller ones.
 const REMOTE: u64 = u64::MAX;
 
@@ -68,9 +72,20 @@ struct Core {
     epoll: rustix::fd::OwnedFd,
     sockets: Sockets,
     wheel: RefCell<Wheel>,
+    /// Timers of QUIC, whose pacing and loss detection the long tick would slow down.
+    fine: RefCell<Wheel>,
     now: Cell<u64>,
     spawned: RefCell<Vec<std::pin::Pin<Box<dyn Future<Output = ()>>>>>,
     wake_all: Cell<bool>,
+}
+
+impl Core {
+    /// Nanoseconds until a timer may fire; `None` without deadlines.
+    fn until_next_timer(&self) -> Option<u64> {
+        let now = self.now.get();
+        let next = [&self.wheel, &self.fine].map(|wheel| wheel.borrow().next(now));
+        next.into_iter().flatten().min()
+    }
 }
 
 fn current() -> Rc<Core> {
@@ -93,7 +108,8 @@ pub fn run<F: Future<Output = ()> + 'static>(main: F) -> io::Result<()> {
     let core = Rc::new(Core {
         epoll,
         sockets: Sockets::default(),
-        wheel: RefCell::new(Wheel::new(now)),
+        wheel: RefCell::new(Wheel::new(now, TICK_NS)),
+        fine: RefCell::new(Wheel::new(now, FINE_TICK_NS)),
         now: Cell::new(now),
         spawned: RefCell::default(),
         wake_all: Cell::new(false),
@@ -120,7 +136,7 @@ pub fn run<F: Future<Output = ()> + 'static>(main: F) -> io::Result<()> {
         if core.wake_all.take() {
             executor.wake_all();
         }
-        let timeout = if executor.has_ready() { Some(0) } else { core.wheel.borrow().next(core.now.get()) };
+        let timeout = if executor.has_ready() { Some(0) } else { core.until_next_timer() };
         let timeout = timeout
             .map(|ns| Timespec { tv_sec: (ns / 1_000_000_000) as i64, tv_nsec: (ns % 1_000_000_000) as i64 });
         events.clear();
@@ -141,6 +157,7 @@ pub fn run<F: Future<Output = ()> + 'static>(main: F) -> io::Result<()> {
             }
         }
         core.wheel.borrow_mut().advance(core.now.get(), |waker| waker.wake_by_ref());
+        core.fine.borrow_mut().advance(core.now.get(), |waker| waker.wake_by_ref());
     };
     // Tasks hold sockets and timers of the core, and may spawn while they are dropped.
     drop(executor);
@@ -189,6 +206,7 @@ pub fn now() -> u64 {
 pub struct Timer {
     core: Rc<Core>,
     key: usize,
+    is_fine: bool,
 }
 
 impl Default for Timer {
@@ -198,21 +216,32 @@ impl Default for Timer {
 }
 
 impl Timer {
-    /// A timer without a deadline.
+    /// A timer without a deadline, exact to 8 ms.
     pub fn new() -> Timer {
         let core = current();
         let key = core.wheel.borrow_mut().insert();
-        Timer { core, key }
+        Timer { core, key, is_fine: false }
+    }
+
+    /// A timer without a deadline, exact to 1 ms. It costs a wake-up more for each second that its deadline is away.
+    pub fn fine() -> Timer {
+        let core = current();
+        let key = core.fine.borrow_mut().insert();
+        Timer { core, key, is_fine: true }
+    }
+
+    fn wheel(&self) -> std::cell::RefMut<'_, Wheel> {
+        if self.is_fine { self.core.fine.borrow_mut() } else { self.core.wheel.borrow_mut() }
     }
 
     /// Sets the deadline so many nanoseconds from now; free of cost when it moves further away.
     pub fn set_after(&self, ns: u64) {
-        self.core.wheel.borrow_mut().set(self.key, self.core.now.get().saturating_add(ns));
+        self.wheel().set(self.key, self.core.now.get().saturating_add(ns));
     }
 
     /// Takes the deadline away.
     pub fn clear(&self) {
-        self.core.wheel.borrow_mut().set(self.key, NEVER);
+        self.wheel().set(self.key, NEVER);
     }
 
     /// CLOCK_MONOTONIC in nanoseconds, as [`now`].
@@ -222,7 +251,7 @@ impl Timer {
 
     /// Ready at and after the deadline.
     pub fn poll_expired(&self, cx: &mut Context<'_>) -> Poll<()> {
-        if self.core.wheel.borrow_mut().poll(self.key, self.core.now.get(), cx.waker()) {
+        if self.wheel().poll(self.key, self.core.now.get(), cx.waker()) {
             Poll::Ready(())
         } else {
             Poll::Pending
@@ -237,6 +266,6 @@ impl Timer {
 
 impl Drop for Timer {
     fn drop(&mut self) {
-        self.core.wheel.borrow_mut().remove(self.key);
+        self.wheel().remove(self.key);
     }
 }

@@ -23,14 +23,16 @@ pub(super) struct Sockets {
 }
 
 /// What is known of a socket without asking the kernel.
-struct Readiness {
+pub(super) struct Readiness {
     generation: u32,
-    readable: Cell<bool>,
-    writable: Cell<bool>,
+    pub(super) readable: Cell<bool>,
+    pub(super) writable: Cell<bool>,
     /// The peer closed its side, or the connection is broken.
     hung_up: Cell<bool>,
     reader: RefCell<Option<Waker>>,
     writer: RefCell<Option<Waker>>,
+    /// Tasks that wait to write to a socket that several share.
+    writers: RefCell<Vec<Waker>>,
 }
 
 impl Sockets {
@@ -53,6 +55,9 @@ impl Sockets {
             // The first OUT of an idle socket wakes nobody.
             readiness.writable.set(true);
             wake(&readiness.writer);
+            if !readiness.writers.borrow().is_empty() {
+                readiness.writers.take().into_iter().for_each(Waker::wake);
+            }
         }
     }
 }
@@ -72,7 +77,7 @@ fn store(place: &RefCell<Option<Waker>>, waker: &Waker) {
 }
 
 /// A descriptor registered with this thread's epoll for as long as it lives.
-struct Registered {
+pub(super) struct Registered {
     core: Rc<Core>,
     readiness: Rc<Readiness>,
     key: usize,
@@ -80,7 +85,7 @@ struct Registered {
 }
 
 impl Registered {
-    fn new(fd: OwnedFd, flags: EventFlags, writable: bool) -> io::Result<Registered> {
+    pub(super) fn new(fd: OwnedFd, flags: EventFlags, writable: bool) -> io::Result<Registered> {
         let core = current();
         let generation = core.sockets.generation.get().wrapping_add(1) & (u32::MAX >> 1);
         core.sockets.generation.set(generation);
@@ -92,6 +97,7 @@ impl Registered {
             hung_up: Cell::new(false),
             reader: RefCell::new(None),
             writer: RefCell::new(None),
+            writers: RefCell::default(),
         });
         let key = core.sockets.slots.borrow_mut().insert(readiness.clone());
         let registered = Registered { core, readiness, key, fd };
@@ -104,7 +110,15 @@ impl Registered {
         Ok(epoll::add(&self.core.epoll, &self.fd, EventData::new_u64(token), flags)?)
     }
 
-    fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<()> {
+    pub(super) fn fd(&self) -> &OwnedFd {
+        &self.fd
+    }
+
+    pub(super) fn readiness(&self) -> &Readiness {
+        &self.readiness
+    }
+
+    pub(super) fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<()> {
         if self.readiness.readable.get() {
             return Poll::Ready(());
         }
@@ -117,6 +131,18 @@ impl Registered {
             return Poll::Ready(());
         }
         store(&self.readiness.writer, cx.waker());
+        Poll::Pending
+    }
+
+    /// As [`Self::poll_writable`], for any number of tasks at once.
+    pub(super) fn poll_writable_shared(&self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.readiness.writable.get() {
+            return Poll::Ready(());
+        }
+        let mut writers = self.readiness.writers.borrow_mut();
+        if !writers.iter().any(|waker| waker.will_wake(cx.waker())) {
+            writers.push(cx.waker().clone());
+        }
         Poll::Pending
     }
 }

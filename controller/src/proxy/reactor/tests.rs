@@ -182,3 +182,79 @@ fn a_task_that_panics_takes_no_other_with_it() {
     // A reactor whose main task panicked ends instead of waiting for ever.
     run(async { panic!("on purpose") }).unwrap();
 }
+
+fn udp() -> (UdpSocket, SocketAddr) {
+    let socket = UdpSocket::new(std::net::UdpSocket::bind("127.0.0.1:0").unwrap()).unwrap();
+    let address = socket.local_addr().unwrap();
+    (socket, address)
+}
+
+async fn receive(socket: &UdpSocket) -> (Vec<u8>, SocketAddr) {
+    let mut bytes = vec![0; 65_536];
+    let mut meta = [quinn::udp::RecvMeta::default()];
+    let received =
+        poll_fn(|cx| socket.poll_recv(cx, &mut [io::IoSliceMut::new(&mut bytes)], &mut meta)).await.unwrap();
+    assert_eq!(received, 1);
+    bytes.truncate(meta[0].len);
+    (bytes, meta[0].addr)
+}
+
+fn datagram(destination: SocketAddr, contents: &[u8]) -> quinn::udp::Transmit<'_> {
+    quinn::udp::Transmit { destination, ecn: None, contents, segment_size: None, src_ip: None }
+}
+
+#[test]
+fn datagrams_come_whole_and_in_order_and_more_than_one_waiting_sender_goes_on() {
+    const SENDERS: u32 = 3;
+    const EACH: u32 = 2000;
+    run(async {
+        let ((server, address), (client, from)) = (udp(), udp());
+        let client = Rc::new(client);
+        let (done, mut waiting) = tokio::sync::mpsc::channel(8);
+        for sender in 0..SENDERS {
+            let (client, done) = (client.clone(), done.clone());
+            spawn(async move {
+                for number in 0..EACH {
+                    let bytes = [sender.to_be_bytes(), number.to_be_bytes()].concat();
+                    while client.try_send(&datagram(address, &bytes)).is_err() {
+                        poll_fn(|cx| client.poll_writable(cx)).await;
+                    }
+                    next_turn().await;
+                }
+                done.send(()).await.unwrap();
+            });
+        }
+        // Loopback loses what the receiver's buffer does not hold, so only the order of what arrives is certain.
+        let mut last = [None; SENDERS as usize];
+        let mut ended = 0;
+        while ended < SENDERS {
+            tokio::select! {
+                biased;
+                (bytes, peer) = receive(&server) => {
+                    assert_eq!((bytes.len(), peer), (8, from));
+                    let number = |part: &[u8]| u32::from_be_bytes(part.try_into().unwrap());
+                    let (sender, number) = (number(&bytes[..4]) as usize, number(&bytes[4..]));
+                    assert!(last[sender].is_none_or(|before| before < number));
+                    last[sender] = Some(number);
+                }
+                _ = waiting.recv() => ended += 1,
+            }
+        }
+        assert!(last.iter().all(Option::is_some));
+    })
+    .unwrap();
+}
+
+#[test]
+fn a_fine_timer_fires_at_its_deadline_and_not_before() {
+    run(async {
+        let timer = Timer::fine();
+        for ms in [1, 3, 1500] {
+            let deadline = now() + ms * MS;
+            timer.set_after(ms * MS);
+            timer.expired().await;
+            assert!(now() >= deadline, "{ms}");
+        }
+    })
+    .unwrap();
+}

@@ -8,7 +8,7 @@ use slab::Slab;
 use std::task::Waker;
 
 /// Length of a tick. A timer fires in the first turn at or after its deadline that begins a new tick.
-const TICK_NS: u64 = 8_000_000;
+pub const TICK_NS: u64 = 8_000_000;
 /// Buckets; a deadline further away than these waits in the last one and is looked at again.
 const BUCKETS: u64 = 1024;
 /// No deadline.
@@ -17,6 +17,8 @@ pub const NEVER: u64 = u64::MAX;
 /// The wheel.
 #[derive(Debug)]
 pub struct Wheel {
+    /// Length of a tick.
+    tick_ns: u64,
     entries: Slab<Entry>,
     buckets: Vec<Vec<usize>>,
     /// One bit per bucket that is not empty, so that the next one is found without touching them.
@@ -34,10 +36,11 @@ struct Entry {
 }
 
 impl Wheel {
-    /// An empty wheel at `now`.
-    pub fn new(now: u64) -> Wheel {
+    /// An empty wheel at `now`, with ticks of so many nanoseconds.
+    pub fn new(now: u64, tick_ns: u64) -> Wheel {
         let buckets = (0..BUCKETS).map(|_| Vec::new()).collect();
-        Wheel { entries: Slab::new(), buckets, occupied: [0; BUCKETS as usize / 64], tick: now / TICK_NS }
+        let occupied = [0; BUCKETS as usize / 64];
+        Wheel { tick_ns, entries: Slab::new(), buckets, occupied, tick: now / tick_ns }
     }
 
     /// A timer without a deadline.
@@ -84,7 +87,11 @@ impl Wheel {
 
     /// Calls `wake` for every timer whose deadline `now` has reached.
     pub fn advance(&mut self, now: u64, mut wake: impl FnMut(&Waker)) {
-        let target = now / TICK_NS;
+        let target = now / self.tick_ns;
+        if self.entries.is_empty() {
+            self.tick = target;
+            return;
+        }
         // After a pause longer than a rotation every bucket is due once.
         let mut tick = self.tick.max(target.saturating_sub(BUCKETS));
         while tick < target {
@@ -114,6 +121,9 @@ impl Wheel {
 
     /// Nanoseconds from `now` until [`Wheel::advance`] may have something to do; `None` without deadlines.
     pub fn next(&self, now: u64) -> Option<u64> {
+        if self.entries.is_empty() {
+            return None;
+        }
         let first = self.tick + 1;
         let words = self.occupied.len();
         // The first word is looked at twice: its bits from `first` on, and at last those before.
@@ -124,7 +134,7 @@ impl Wheel {
             if bits != 0 {
                 let bucket = (word % words) as u64 * 64 + u64::from(bits.trailing_zeros());
                 let ahead = (bucket + BUCKETS - first % BUCKETS) % BUCKETS;
-                return Some(((first + ahead) * TICK_NS).saturating_sub(now));
+                return Some(((first + ahead) * self.tick_ns).saturating_sub(now));
             }
             mask = u64::MAX;
         }
@@ -140,7 +150,7 @@ impl Wheel {
 
     /// The tick at which `deadline` has passed, within the wheel's reach.
     fn tick_for(&self, deadline: u64) -> u64 {
-        deadline.div_ceil(TICK_NS).clamp(self.tick + 1, self.tick + BUCKETS - 1)
+        deadline.div_ceil(self.tick_ns).clamp(self.tick + 1, self.tick + BUCKETS - 1)
     }
 
     fn place(&mut self, key: usize, tick: u64) {
@@ -190,7 +200,7 @@ mod tests {
     fn fires_within_a_tick_after_the_deadline_and_not_before() {
         for deadline in [1, TICK_NS, 3 * SECOND, 8 * SECOND, 100 * SECOND + 1] {
             let start = 77 * SECOND + 5;
-            let mut wheel = Wheel::new(start);
+            let mut wheel = Wheel::new(start, TICK_NS);
             let (_, waker) = counted();
             let key = wheel.insert();
             wheel.set(key, start + deadline);
@@ -214,7 +224,7 @@ mod tests {
     fn names_the_next_bucket_wherever_it_is() {
         for start in 0..BUCKETS {
             for ahead in [1, 2, 63, 64, 65, 500, BUCKETS - 2, BUCKETS - 1] {
-                let mut wheel = Wheel::new(start * TICK_NS);
+                let mut wheel = Wheel::new(start * TICK_NS, TICK_NS);
                 assert_eq!(wheel.next(start * TICK_NS), None);
                 let key = wheel.insert();
                 wheel.set(key, (start + ahead) * TICK_NS);
@@ -227,7 +237,7 @@ mod tests {
 
     #[test]
     fn a_deadline_pushed_on_fires_once_at_its_last_place() {
-        let mut wheel = Wheel::new(0);
+        let mut wheel = Wheel::new(0, TICK_NS);
         let key = wheel.insert();
         let (count, waker) = counted();
         for request in 0..100 {
@@ -242,7 +252,7 @@ mod tests {
 
     #[test]
     fn a_deadline_drawn_nearer_fires_early_and_a_removed_one_never() {
-        let mut wheel = Wheel::new(0);
+        let mut wheel = Wheel::new(0, TICK_NS);
         let (count, waker) = counted();
         let keys: Vec<usize> = (0..5).map(|_| wheel.insert()).collect();
         for &key in &keys {
