@@ -61,6 +61,7 @@ mod http2;
 mod listener;
 mod persistence;
 mod pool;
+pub mod quic;
 pub mod reactor;
 #[allow(dead_code, reason = "until multiplexed connections are joined")]
 mod request;

@@ -92,7 +92,8 @@ fn current() -> Rc<Core> {
     CURRENT.with_borrow(|core| core.clone()).expect("used inside reactor::run")
 }
 
-fn clock() -> u64 {
+/// CLOCK_MONOTONIC in nanoseconds, of this moment.
+pub fn clock() -> u64 {
     let now = clock_gettime(ClockId::Monotonic);
     now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64
 }
@@ -237,6 +238,11 @@ impl Timer {
     /// Sets the deadline so many nanoseconds from now; free of cost when it moves further away.
     pub fn set_after(&self, ns: u64) {
         self.wheel().set(self.key, self.core.now.get().saturating_add(ns));
+    }
+
+    /// Sets the deadline, CLOCK_MONOTONIC nanoseconds.
+    pub fn set_at(&self, ns: u64) {
+        self.wheel().set(self.key, ns);
     }
 
     /// Takes the deadline away.

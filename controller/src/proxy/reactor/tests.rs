@@ -184,7 +184,7 @@ fn a_task_that_panics_takes_no_other_with_it() {
 }
 
 fn udp() -> (UdpSocket, SocketAddr) {
-    let socket = UdpSocket::new(std::net::UdpSocket::bind("127.0.0.1:0").unwrap()).unwrap();
+    let socket = UdpSocket::new(std::net::UdpSocket::bind("127.0.0.1:0").unwrap(), true).unwrap();
     let address = socket.local_addr().unwrap();
     (socket, address)
 }

@@ -5,6 +5,7 @@ use quinn::udp::{RecvMeta, Transmit, UdpSocketState};
 use rustix::event::epoll::EventFlags;
 use std::io::{self, IoSliceMut};
 use std::net::SocketAddr;
+use std::os::fd::AsRawFd;
 use std::task::{Context, Poll, ready};
 
 const EVENTS: EventFlags = EventFlags::IN.union(EventFlags::OUT).union(EventFlags::ET);
@@ -14,14 +15,18 @@ const EVENTS: EventFlags = EventFlags::IN.union(EventFlags::OUT).union(EventFlag
 pub struct UdpSocket {
     registered: Registered,
     state: UdpSocketState,
+    coalesces: bool,
 }
 
 impl UdpSocket {
-    /// Registers a bound socket, made non-blocking. Segmentation of what is sent and coalescing of what is received are
-    /// left to the kernel where it can do them.
-    pub fn new(socket: std::net::UdpSocket) -> io::Result<UdpSocket> {
+    /// Registers a bound socket, made non-blocking. Segmentation of what is sent is left to the kernel where it can do it,
+    /// and if `coalesces` also the joining of datagrams of one peer, which then are received as one.
+    pub fn new(socket: std::net::UdpSocket, coalesces: bool) -> io::Result<UdpSocket> {
         let state = UdpSocketState::new((&socket).into())?;
-        Ok(UdpSocket { registered: Registered::new(socket.into(), EVENTS, true)?, state })
+        if !coalesces {
+            stop_coalescing(&socket)?;
+        }
+        Ok(UdpSocket { registered: Registered::new(socket.into(), EVENTS, true)?, state, coalesces })
     }
 
     /// Receives into `buffers`, which are not empty: how many of them, each described by its entry in `meta`.
@@ -80,11 +85,23 @@ impl UdpSocket {
 
     /// Datagrams that one [`RecvMeta`] may describe.
     pub fn segments_received_max(&self) -> usize {
-        self.state.gro_segments()
+        if self.coalesces { self.state.gro_segments() } else { 1 }
     }
 
     /// Whether the network may split datagrams.
     pub fn may_fragment(&self) -> bool {
         self.state.may_fragment()
     }
+}
+
+/// [`UdpSocketState::new`] turns it on wherever the kernel knows it.
+fn stop_coalescing(socket: &std::net::UdpSocket) -> io::Result<()> {
+    let off: libc::c_int = 0;
+    let length = size_of_val(&off) as libc::socklen_t;
+    // SAFETY: the kernel reads one int behind the pointer, which is live, and only until the call returns.
+    let result = unsafe {
+        libc::setsockopt(socket.as_raw_fd(), libc::SOL_UDP, libc::UDP_GRO, (&raw const off).cast(), length)
+    };
+    let error = io::Error::last_os_error();
+    if result == 0 || error.raw_os_error() == Some(libc::ENOPROTOOPT) { Ok(()) } else { Err(error) }
 }

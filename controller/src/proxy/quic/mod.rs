@@ -1,0 +1,14 @@
+//! QUIC and HTTP/3 (RFC 9000, RFC 9114), from clients, over quinn on the reactor.
+//!
+//! - [`socket`]: one socket per worker and address, and the kernel's choice among them · [`identity`]: connection ids that
+//!   lead to their worker
+//! - [`runtime`]: quinn's wishes, by the reactor · [`endpoint`]: handshakes, and what a connection may cost
+
+mod endpoint;
+mod identity;
+mod runtime;
+mod socket;
+
+pub use endpoint::{Endpoint, Handshake, QuicTlsError, STREAMS, Settings};
+pub use identity::{Place, Secrets};
+pub use socket::{QuicSockets, bind_quic};
