@@ -4,6 +4,7 @@
 //!
 //! - [`model`]: what is configured, in types that cannot hold an invalid configuration
 //! - [`tls_policy`]: TLS policies → what of them is served
+//! - [`certificate`]: PEM files → certificates that can be served; trust in those of servers
 //! - [`config`]: files as written → model, every error at once
 //! - [`balance`]: schedulers, Maglev tables, slow start
 //! - [`routing`]: destination → route → next hops
@@ -12,12 +13,11 @@
 //! - [`snapshot`]: what the L7 engine is told, as versioned bytes
 //! - [`sticky`]: cookies that keep a client with its server
 //!
-//! and the effects: `probe` · `store` · `datapath` · `host` · `proxy` · `api` · `run` · `cli`; `certificate` is what
-//! probes and proxy share about TLS.
+//! and the effects: `probe` · `store` · `datapath` · `host` · `proxy` · `api` · `run` · `cli`.
 
 pub mod api;
 pub mod balance;
-mod certificate;
+pub mod certificate;
 pub mod cli;
 pub mod config;
 pub mod datapath;

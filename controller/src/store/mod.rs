@@ -1,8 +1,10 @@
-//! What was applied, kept across restarts: numbered revisions of the resources, as they were written.
+//! What was applied, kept across restarts: numbered revisions of the resources, as they were written. Beside them keys and
+//! certificates, which no revision holds.
 //!
 //! Behind a small trait, so that many nodes can share a store later. Absent here: what a revision means; that is
 //! [`crate::config`]'s to say, each time it is read.
 
+mod certificates;
 mod cookie_keys;
 mod file;
 mod key;
@@ -11,6 +13,7 @@ mod write;
 #[cfg(test)]
 mod tests;
 
+pub use certificates::{CERTIFICATES_MAX, CertificateStore};
 pub use cookie_keys::CookieKeys;
 pub use file::FileStore;
 pub use key::datapath_key;
