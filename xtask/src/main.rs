@@ -6,6 +6,7 @@ mod build;
 mod command;
 mod demo;
 mod doctor;
+mod fuzz;
 mod initramfs;
 mod kernel;
 mod lab;
@@ -52,6 +53,8 @@ enum Command {
     Tidy,
     /// Run tests and sum up what ran, failed and was skipped.
     Test(test::Arguments),
+    /// Search for inputs that break a promise of the HTTP codec, rules or cookies.
+    Fuzz(fuzz::Arguments),
     /// Things done in a virtual machine with Debian's stock kernel.
     Vm {
         #[command(subcommand)]
@@ -78,6 +81,7 @@ fn main() -> ExitCode {
         Command::Lint => lint::run().map(|()| ExitCode::SUCCESS),
         Command::Tidy => tidy::run().map(|()| ExitCode::SUCCESS),
         Command::Test(arguments) => test::run(&arguments),
+        Command::Fuzz(arguments) => fuzz::run(&arguments),
         Command::Vm { command } => vm::run(&command),
         Command::Lab { command } => lab::run(command),
         Command::Demo(arguments) => demo::run(&arguments),

@@ -17,7 +17,7 @@ pub struct Package {
 }
 
 /// What the lab, the tests and the VM call.
-pub const TOOLS: [Package; 22] = [
+pub const TOOLS: [Package; 23] = [
     package("iproute2", "ip", "lab: namespaces, links, routes"),
     package("procps", "sysctl", "lab: kernel settings inside namespaces"),
     package("ethtool", "ethtool", "lab: offloads of its interfaces"),
@@ -40,6 +40,7 @@ pub const TOOLS: [Package; 22] = [
     package("qemu-system-x86", "qemu-system-x86_64", "vm: Debian's stock kernel without rebooting"),
     package("busybox-static", "busybox", "vm: its shell"),
     package("binutils", "strip", "vm: a smaller initramfs"),
+    package("g++", "c++", "fuzz: compiler of libFuzzer, which comes as source in a crate"),
     package("util-linux", "unshare", "doctor: trying kernel features where nobody sees them"),
     package("gcc", "cc", "building: linker and C compiler of Rust crates"),
     package("libc6-dev", "/usr/include/stdlib.h", "building: headers of the C library"),

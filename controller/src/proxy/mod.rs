@@ -66,8 +66,7 @@ pub mod reactor;
 #[allow(dead_code, reason = "until multiplexed connections are joined")]
 mod request;
 pub mod stats;
-#[expect(dead_code, reason = "HTTP/2 and HTTP/3 are about to use it")]
-mod stream;
+pub mod stream;
 mod target;
 mod tls;
 mod tunnel;

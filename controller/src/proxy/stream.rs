@@ -3,7 +3,7 @@
 //! The request's head reaches the engine as the HTTP/1.1 head that says the same, so that one parser, one set of rules
 //! and one writer serve all versions; body, trailers and response go through [`Stream`].
 
-use super::http1::field::{Name, is_token};
+use super::http1::field::{Name, is_host, is_target, is_token};
 use super::http1::rewrite::push_number;
 use super::http1::{HEAD_LIMIT, Refusal};
 use bytes::Bytes;
@@ -69,7 +69,8 @@ pub enum Reset {
 ///
 /// As strict as RFC 9113 section 8.2 and 8.3 and RFC 9114 section 4.2 and 4.3: no connection-specific field, `te` only
 /// `trailers`, one authority, a path that is absolute or `*` for OPTIONS, one Content-Length. Cookie crumbs become one
-/// line; a body of unknown length becomes chunked. What is within HTTP's grammar for values, hosts and targets is left to
+/// line; a body of unknown length becomes chunked. Path and authority are within HTTP's grammar, since bytes that end a
+/// word or line would say something else in HTTP/1.1; what is not allowed in values is left to
 /// [`super::http1::head::RequestHead::parse`], which reads every head.
 ///
 /// Errors: the request is malformed, too large (LR-50), or of a method not allowed (LR-51). `out` then holds as much of
@@ -95,7 +96,8 @@ pub fn http1_head(
     }
     let is_http =
         |scheme: &[u8]| scheme.eq_ignore_ascii_case(b"https") || scheme.eq_ignore_ascii_case(b"http");
-    if !scheme.is_none_or(is_http) || !(path.starts_with(b"/") || (path == b"*" && method == b"OPTIONS")) {
+    let is_path = path.starts_with(b"/") || (path == b"*" && method == b"OPTIONS");
+    if !scheme.is_none_or(is_http) || !is_path || !is_target(path) {
         return Err(Refusal::Target);
     }
     out.extend_from_slice(method);
@@ -156,12 +158,13 @@ pub fn http1_head(
 /// The one value of Host: `authority` and the field may both be there, and then say the same.
 fn host<'a>(authority: Option<&'a [u8]>, fields: &'a HeaderMap) -> Result<&'a [u8], Refusal> {
     let mut hosts = fields.get_all(http::header::HOST).iter();
-    match (authority, hosts.next().map(HeaderValue::as_bytes), hosts.next()) {
-        (Some(authority), None, _) => Ok(authority),
-        (None, Some(host), None) => Ok(host),
-        (Some(authority), Some(host), None) if authority.eq_ignore_ascii_case(host) => Ok(authority),
-        _ => Err(Refusal::Host),
-    }
+    let host = match (authority, hosts.next().map(HeaderValue::as_bytes), hosts.next()) {
+        (Some(authority), None, _) => authority,
+        (None, Some(host), None) => host,
+        (Some(authority), Some(host), None) if authority.eq_ignore_ascii_case(host) => authority,
+        _ => return Err(Refusal::Host),
+    };
+    if is_host(host) { Ok(host) } else { Err(Refusal::Host) }
 }
 
 /// Fields that only mean something to one HTTP/1.1 connection (RFC 9113 section 8.2.2).

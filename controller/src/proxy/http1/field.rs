@@ -136,7 +136,8 @@ pub fn is_token(bytes: &[u8]) -> bool {
     !bytes.is_empty() && bytes.iter().all(|&byte| is_token_byte(byte))
 }
 
-pub(super) fn is_target(bytes: &[u8]) -> bool {
+/// Whether every byte may stand in a request's target; not empty, and no fragment (RFC 9112 section 3.2).
+pub fn is_target(bytes: &[u8]) -> bool {
     !bytes.is_empty() && bytes.iter().all(|&byte| CLASS[byte as usize] & TARGET != 0)
 }
 
@@ -151,7 +152,7 @@ pub(super) fn is_value(bytes: &[u8]) -> bool {
 }
 
 /// `host[:port]` of RFC 9110 section 7.2, without user information and not empty.
-pub(super) fn is_host(bytes: &[u8]) -> bool {
+pub fn is_host(bytes: &[u8]) -> bool {
     if bytes.is_empty() || !bytes.iter().all(|&byte| CLASS[byte as usize] & HOST != 0) {
         return false;
     }
