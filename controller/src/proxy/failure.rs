@@ -27,6 +27,10 @@ pub enum Failure {
     Certificate,
     /// The connection ended before any byte of a response.
     Died,
+    /// The server refused the request without looking at it (RFC 9113 section 8.7): it may be sent again.
+    Unprocessed,
+    /// The server reset the request's stream.
+    Reset,
     /// The server sent something that is no response, or ended within its head.
     Response(Refusal),
     /// The server sent nothing, or read nothing, for the request timeout.
@@ -54,6 +58,9 @@ pub fn blame(failure: Failure, started: bool) -> (u16, ErrorSource, &'static str
             (502, Server, "certificate not valid for the name and authorities configured")
         }
         Failure::Died => (502, Server, "connection lost before the response"),
+        Failure::Unprocessed => (502, Server, "request refused unprocessed"),
+        Failure::Reset if started => (500, Server, "stream reset within the response"),
+        Failure::Reset => (502, Server, "stream reset before the response"),
         Failure::Response(_) if started => (500, Server, "malformed response body"),
         Failure::Response(_) => (502, Server, "malformed or incomplete response"),
         Failure::ServerSlow if started => (500, Server, "response stalled for the request timeout"),

@@ -8,7 +8,8 @@ use super::http1::rewrite::push_number;
 use super::http1::{HEAD_LIMIT, Refusal};
 use bytes::Bytes;
 use http::header::{HeaderName, HeaderValue};
-use http::{HeaderMap, Response, StatusCode};
+use http::uri::{self, PathAndQuery};
+use http::{HeaderMap, Method, Request, Response, StatusCode, Uri};
 use std::io;
 use std::rc::Rc;
 use std::task::{Context, Poll};
@@ -261,6 +262,33 @@ pub fn response_of(head: &[u8]) -> Result<Response<()>, Refusal> {
     *response.status_mut() = status;
     *response.headers_mut() = fields_of(&head, start)?;
     Ok(response)
+}
+
+/// The request for a server that speaks HTTP/2 without TLS, whose HTTP/1.1 head is at the beginning of `head`, as
+/// [`super::http1::rewrite::write_request`] writes it. Fields of the connection are left out, Host becomes the authority,
+/// and `te: trailers` is added, which gRPC demands.
+///
+/// Errors: not a head, or a target that HTTP/2 cannot say.
+pub fn request_of(head: &[u8]) -> Result<Request<()>, Refusal> {
+    let head = Bytes::copy_from_slice(head);
+    let end = memchr::memchr(b'\n', &head).ok_or(Refusal::StartLine)?;
+    let mut words = head[..end].split(|&byte| byte == b' ');
+    let (method, path) = (words.next().unwrap_or_default(), words.next().ok_or(Refusal::StartLine)?);
+    let mut fields = fields_of(&head, end + 1)?;
+    let host = fields.remove(http::header::HOST).ok_or(Refusal::Host)?;
+    fields.remove(http::header::TE);
+    fields.insert(http::header::TE, HeaderValue::from_static("trailers"));
+    let mut target = uri::Parts::default();
+    target.scheme = Some(uri::Scheme::HTTP);
+    target.authority = Some(uri::Authority::try_from(host.as_bytes()).map_err(|_| Refusal::Host)?);
+    target.path_and_query =
+        Some(PathAndQuery::from_maybe_shared(head.slice_ref(path)).map_err(|_| Refusal::Target)?);
+    let mut request = Request::new(());
+    *request.method_mut() = Method::from_bytes(method).map_err(|_| Refusal::StartLine)?;
+    *request.uri_mut() = Uri::from_parts(target).map_err(|_| Refusal::Target)?;
+    *request.version_mut() = http::Version::HTTP_2;
+    *request.headers_mut() = fields;
+    Ok(request)
 }
 
 /// The fields of trailers in HTTP/1.1, up to the empty line or the end.

@@ -8,17 +8,20 @@
 //! [`STREAMS`] streams and as many reset ones. A window that the client never opens stalls its stream alone, until the
 //! request's deadline resets it.
 
+pub mod client;
 mod client_stream;
+mod sending;
 #[cfg(test)]
 mod tests;
 mod wire;
 
 use super::reactor::{self, Timer};
 use super::stream::{Incoming, http1_head};
-use client_stream::{Chunk, ClientStream, Shared};
+use client_stream::{ClientStream, Load};
 use h2::server::{Builder, Connection, SendResponse};
 use h2::{Reason, RecvStream};
 use http::Request;
+use sending::{Chunk, Queue};
 use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::rc::Rc;
@@ -79,11 +82,11 @@ pub async fn serve<T: AsyncRead + AsyncWrite + Unpin>(
     let timer = Timer::new();
     timer.set_after(limits.idle_ns);
     let Some(connection) = handshake(&wire, limits, &timer, &is_closing).await else { return };
-    let shared = Rc::new(Shared::default());
     let mut driver = Driver {
         connection,
         wire: &wire,
-        shared,
+        load: Rc::default(),
+        queue: Rc::default(),
         timer: &timer,
         limits,
         phase: Phase::Open,
@@ -143,7 +146,8 @@ enum Phase {
 struct Driver<'a, T> {
     connection: Connection<Wire<T>, Chunk>,
     wire: &'a Wire<T>,
-    shared: Rc<Shared>,
+    load: Rc<Load>,
+    queue: Rc<Queue>,
     /// The idle timeout while there is no stream, or the deadline of leaving.
     timer: &'a Timer,
     limits: Limits,
@@ -161,14 +165,14 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<'_, T> {
         is_closing: &impl Fn() -> bool,
         on_request: &impl Fn(Incoming),
     ) -> Poll<bool> {
-        self.shared.set_driver(cx.waker());
+        self.queue.set_driver(cx.waker());
         self.wire.begin_turn(reactor::now());
         loop {
             if self.phase == Phase::Open && is_closing() {
                 self.leave();
             }
             // Before h2 looks at what is to be sent, so that it goes with this turn's write.
-            self.shared.send_held();
+            self.queue.send_held();
             loop {
                 match self.connection.poll_accept(cx) {
                     Poll::Ready(Some(Ok((request, respond)))) => {
@@ -192,7 +196,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<'_, T> {
             if let Poll::Ready(Err(_)) = self.wire.poll_gathered(cx) {
                 return Poll::Ready(false);
             }
-            let idle = self.shared.live() == 0;
+            let idle = self.load.live.get() == 0;
             if self.phase != Phase::Ending && idle != self.idle {
                 match (idle, self.phase) {
                     (false, _) => self.timer.clear(),
@@ -218,7 +222,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<'_, T> {
         let (parts, body) = request.into_parts();
         // One that does not acknowledge the GOAWAY could go on for ever.
         let is_late = self.requests > self.limits.requests.saturating_add(self.limits.streams);
-        if is_late || self.shared.heads() >= HEADS_BYTES {
+        if is_late || self.load.heads.get() >= HEADS_BYTES {
             self.wire.spend(RESET_COST);
             respond.send_reset(Reason::REFUSED_STREAM);
             return None;
@@ -234,7 +238,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<'_, T> {
             body.is_end_stream(),
         )
         .err();
-        let stream = Rc::new(ClientStream::new(body, respond, head.len(), &self.shared));
+        let stream = Rc::new(ClientStream::new(body, respond, head.len(), &self.load, &self.queue));
         Some(Incoming { head, refusal, stream })
     }
 

@@ -223,3 +223,25 @@ fn responses_of_http2_become_heads_and_back() {
     http1_response_head(&mut out, StatusCode::CONTINUE, &HeaderMap::new(), false).unwrap();
     assert_eq!(out, b"HTTP/1.1 100 \r\n\r\n");
 }
+
+#[test]
+fn requests_for_http2_servers_are_what_the_head_says() {
+    let head = "GET /a?b HTTP/1.1\r\nX-Y: z\r\nHost: a.example:1\r\nConnection: TE\r\nTE: trailers\r\n\
+        Keep-Alive: 1\r\nUpgrade: x\r\nContent-Length: 3\r\n\r\n";
+    let request = request_of(head.as_bytes()).unwrap();
+    assert_eq!(
+        (request.method().as_str(), request.uri().to_string()),
+        ("GET", "http://a.example:1/a?b".into())
+    );
+    assert_eq!(*request.headers(), fields(&[("x-y", "z"), ("content-length", "3"), ("te", "trailers")]));
+    for (head, refusal) in [
+        ("GET", Refusal::StartLine),
+        ("GET\r\n\r\n", Refusal::StartLine),
+        ("GET / HTTP/1.1\r\n\r\n", Refusal::Host),
+        ("GET / HTTP/1.1\r\nHost: <\r\n\r\n", Refusal::Host),
+        ("GET < HTTP/1.1\r\nHost: a\r\n\r\n", Refusal::Target),
+        ("G<T / HTTP/1.1\r\nHost: a\r\n\r\n", Refusal::StartLine),
+    ] {
+        assert_eq!(request_of(head.as_bytes()).unwrap_err(), refusal, "{head:?}");
+    }
+}
