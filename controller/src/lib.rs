@@ -7,6 +7,7 @@
 //! - [`certificate`]: PEM files → certificates that can be served; trust in those of servers
 //! - [`config`]: files as written → model, every error at once
 //! - [`balance`]: schedulers, Maglev tables, slow start
+//! - [`rules`]: which forwarding rule a request meets, and what its actions come to
 //! - [`routing`]: destination → route → next hops
 //! - [`health`]: probe results and time → state of a server
 //! - [`plan`]: model + health + time → map contents → ordered map operations
@@ -28,6 +29,7 @@ pub mod plan;
 pub mod probe;
 pub mod proxy;
 pub mod routing;
+pub mod rules;
 pub mod run;
 pub mod snapshot;
 pub mod sticky;
