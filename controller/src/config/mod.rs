@@ -6,6 +6,7 @@
 //!
 //! Absent here: reading files, and any state of the running program.
 
+mod certificates;
 mod changes;
 mod code;
 mod decode;
@@ -20,6 +21,10 @@ mod tree;
 #[cfg(test)]
 mod tests;
 
+pub use certificates::{
+    CertificateChange, CertificateEdit, Held, change_certificate, check_certificates, unchecked_certificates,
+    users,
+};
 pub use changes::{Change, ChangeKind, changes};
 pub use code::{ErrorCode, ErrorFamily};
 pub use error::{ConfigErrors, Finding, Place, Warnings};
@@ -63,10 +68,32 @@ pub fn parse_resources_for(
     text: &str,
     file: &str,
 ) -> Result<Parsed<Resources>, ConfigErrors> {
+    parse_for(node, None, text, file)
+}
+
+/// [`parse_resources_for`] with all errors and warnings of [`check_certificates`] too.
+pub fn parse_resources_with(
+    node: &Parsed<Node>,
+    held: Held<'_>,
+    text: &str,
+    file: &str,
+) -> Result<Parsed<Resources>, ConfigErrors> {
+    parse_for(node, Some(held), text, file)
+}
+
+fn parse_for(
+    node: &Parsed<Node>,
+    held: Option<Held<'_>>,
+    text: &str,
+    file: &str,
+) -> Result<Parsed<Resources>, ConfigErrors> {
     let (parsed, mut errors) = read_resources(text, file);
     let Some(mut parsed) = parsed else { return finish(None, errors) };
     let mut checks = Checks::new([&parsed.places, &node.places]);
     resolve::check_together(&node.value, &parsed.value, &mut checks);
+    if let Some(held) = held {
+        certificates::check_named(&parsed.value, held, &mut checks);
+    }
     let Checks { errors: mut of_both, warnings, .. } = checks;
     errors.append(&mut of_both);
     parsed.warnings = parsed.warnings.and(Warnings::new(warnings));

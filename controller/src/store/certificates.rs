@@ -14,8 +14,6 @@ use std::ops::ControlFlow;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
-/// Certificates kept; more are refused. Load balancers take at most 300 each (LR-67).
-pub const CERTIFICATES_MAX: usize = 1000;
 const ENDING: &str = ".pem";
 const KEY_BEGIN: &str = "-----BEGIN";
 

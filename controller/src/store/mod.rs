@@ -13,7 +13,7 @@ mod write;
 #[cfg(test)]
 mod tests;
 
-pub use certificates::{CERTIFICATES_MAX, CertificateStore};
+pub use certificates::CertificateStore;
 pub use cookie_keys::CookieKeys;
 pub use file::FileStore;
 pub use key::datapath_key;

@@ -258,7 +258,7 @@ impl<'a> Checks<'a> {
         self.errors.push(Finding { code: Some(code), ..finding });
     }
 
-    fn warning(
+    pub(super) fn warning(
         &mut self,
         spot: &Spot,
         value: impl Into<String>,
