@@ -2,11 +2,19 @@
 
 use controller::api::server::ApiServer;
 use controller::api::{
-    KeptAddress, Kind, Request, ResourcesView, Response, RouteTarget, RouteView, ServerView, View,
+    CertificateView, KeptAddress, Kind, Request, ResourcesView, Response, RouteTarget, RouteView, ServerView,
+    View,
 };
+use controller::certificate::Certificate;
 use controller::config::edit::{Operation, edit};
-use controller::config::{Change, ChangeKind, Warnings, changes, parse_node, parse_resources};
+use controller::config::{
+    CertificateChange, CertificateEdit, Change, ChangeKind, Held, Warnings, change_certificate, changes,
+    parse_node, parse_resources,
+};
+use controller::model::{CertificateName, Resources};
 use controller::store::Revision;
+use rcgen::{CertificateParams, KeyPair, date_time_ymd};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use tokio::sync::{mpsc, oneshot};
@@ -78,6 +86,48 @@ fn edited(operation: &Operation) -> Response {
     }
 }
 
+/// 15 June 2026.
+const NOW: i64 = 1_781_524_800;
+
+fn certificate_view(name: &CertificateName, certificate: &Certificate) -> CertificateView {
+    let listeners = if name.as_str() == "used" { vec!["https".into()] } else { vec![] };
+    CertificateView::new(name, certificate, listeners, NOW)
+}
+
+/// What a real controller would answer with these certificates and no listener.
+fn certificate_changed(
+    change: &CertificateChange,
+    certificates: &mut BTreeMap<CertificateName, Certificate>,
+) -> Response {
+    let edit =
+        change_certificate(change, Held { certificates: &*certificates, now: NOW }, &Resources::default());
+    match edit {
+        Err(denials) => Response::Denied { denials },
+        Ok(CertificateEdit { name, certificate: None, .. }) => {
+            certificates.remove(&name);
+            Response::CertificateRemoved
+        }
+        Ok(CertificateEdit { name, certificate: Some(certificate), warnings }) => {
+            let view = certificate_view(&name, &certificate);
+            certificates.insert(name, certificate);
+            Response::CertificateKept { certificate: view, warnings }
+        }
+    }
+}
+
+/// Files with a certificate for `names` until the end of 2026, and its key; their paths.
+fn certificate_files(directory: &Path, names: &[&str]) -> (String, String) {
+    let mut params =
+        CertificateParams::new(names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>()).unwrap();
+    params.not_after = date_time_ymd(2026, 12, 31);
+    let key = KeyPair::generate().unwrap();
+    let path = |name: &str| directory.join(name).to_str().unwrap().to_owned();
+    let (certificate, key_path) = (path("certificate.pem"), path("key.pem"));
+    std::fs::write(&certificate, params.self_signed(&key).unwrap().pem()).unwrap();
+    std::fs::write(&key_path, key.serialize_pem()).unwrap();
+    (certificate, key_path)
+}
+
 /// A controller that answers what a real one would, as far as these tests go. Runs until the returned runtime drops.
 fn pretended_controller(socket: &Path) -> tokio::runtime::Runtime {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
@@ -86,6 +136,7 @@ fn pretended_controller(socket: &Path) -> tokio::runtime::Runtime {
     let (control, mut requests) = mpsc::channel::<(Request, oneshot::Sender<Response>)>(1);
     runtime.spawn(server.serve(control));
     runtime.spawn(async move {
+        let mut certificates = BTreeMap::new();
         while let Some((request, answer)) = requests.recv().await {
             let response = match request {
                 // One that does not follow has a server that would move.
@@ -106,6 +157,15 @@ fn pretended_controller(socket: &Path) -> tokio::runtime::Runtime {
                     Response::Difference { changes: vec![], warnings: Warnings::default(), kept: vec![] }
                 }
                 Request::Edit { operation } => edited(&operation),
+                Request::Certificate { change } => certificate_changed(&change, &mut certificates),
+                Request::Get { kind: Kind::Certificates, name: None } => Response::View {
+                    view: View::Certificates(
+                        certificates
+                            .iter()
+                            .map(|(name, certificate)| certificate_view(name, certificate))
+                            .collect(),
+                    ),
+                },
                 Request::RotateCookieKey => Response::CookieKeyRotated,
                 Request::Get { kind: Kind::Resources, name } if name.as_deref() == Some("3") => {
                     Response::View {
@@ -304,6 +364,103 @@ fn drain_sets_weight_0_waits_and_removes() {
 }
 
 #[test]
+fn certificates_are_added_listed_renewed_and_removed() {
+    let directory = tempfile::tempdir().unwrap();
+    let socket = directory.path().join("api.sock");
+    let _controller = pretended_controller(&socket);
+    let socket = socket.to_str().unwrap();
+    let run = |arguments: &[&str]| told(&causeway(&[arguments, &["--socket", socket]].concat()));
+    let (certificate, key) = certificate_files(directory.path(), &["www.example.com", "*.example.com"]);
+    let files = ["--certificate", &certificate, "--key", &key];
+
+    let added = run(&[&["certificate", "add", "used"][..], &files].concat());
+    assert_eq!(
+        added,
+        (
+            0,
+            "certificate \"used\" is kept: www.example.com, *.example.com; ECDSA P-256; valid until 2026-12-31 (198 days)\n\
+             served by https\n"
+                .into(),
+            String::new()
+        )
+    );
+    let list = run(&["certificate", "list"]);
+    assert_eq!(
+        list,
+        (
+            0,
+            "NAME  NOT AFTER   DAYS  KEY          LISTENERS  NAMES\n\
+             used  2026-12-31   198  ECDSA P-256  https      www.example.com, *.example.com\n"
+                .into(),
+            String::new()
+        )
+    );
+    assert_eq!(run(&["get", "certificates"]), list);
+    let (_, wide, _) = run(&["certificate", "list", "-o", "wide"]);
+    assert!(wide.contains("SHA-256") && wide.contains("CN=rcgen self signed cert"), "{wide}");
+    for output in ["table", "wide", "json", "yaml"] {
+        let (code, out, _) = run(&["certificate", "list", "-o", output]);
+        assert!(code == 0 && out.contains("www.example.com") && !out.contains("PRIVATE"), "{out}");
+    }
+    let (_, json, _) = run(&["get", "certificates", "-o", "json"]);
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!((&json[0]["days_left"], &json[0]["not_after"]), (&198.into(), &1_798_675_200.into()));
+
+    let (certificate, key) = certificate_files(directory.path(), &["www.example.com"]);
+    let files = ["--certificate", &certificate, "--key", &key];
+    let (code, out, err) = run(&[&["certificate", "renew", "used"][..], &files].concat());
+    assert_eq!(
+        (code, out.starts_with("certificate \"used\" is renewed: www.example.com; ")),
+        (0, true),
+        "{out}"
+    );
+    assert_eq!(
+        err,
+        "warning: certificate \"used\": name \"*.example.com\": the certificate before it had this name; is that \
+         meant?\n"
+    );
+    let (code, out, _) = run(&["certificate", "remove", "used"]);
+    assert_eq!((code, out.as_str()), (0, "certificate \"used\" is removed\n"));
+    let (code, _, err) = run(&["certificate", "remove", "used"]);
+    assert_eq!(code, 2);
+    assert!(
+        err.starts_with("error[ResourceNotFound.Certificate]: certificate \"used\": there is none"),
+        "{err}"
+    );
+}
+
+#[test]
+fn files_that_are_no_certificates_are_told_apart_from_files_that_are_not_there() {
+    let directory = tempfile::tempdir().unwrap();
+    let socket = directory.path().join("api.sock");
+    let _controller = pretended_controller(&socket);
+    let (certificate, key) = certificate_files(directory.path(), &["a.example"]);
+    let add = |certificate: &str, key: &str| {
+        let socket = socket.to_str().unwrap();
+        let files =
+            ["certificate", "add", "www", "--certificate", certificate, "--key", key, "--socket", socket];
+        told(&causeway(&files))
+    };
+    let der = directory.path().join("certificate.der");
+    std::fs::write(&der, [0x30, 0x82, 0xff, 0xfe]).unwrap();
+    let (code, out, err) = add(der.to_str().unwrap(), &certificate);
+    assert_eq!((code, out.as_str()), (2, ""));
+    assert_eq!(
+        err,
+        "error[IllegalParam.Certificate]: certificate \"www\": there is no certificate in its file; name the PEM file that \
+         begins with `-----BEGIN CERTIFICATE-----`; `openssl x509 -inform der -in FILE` makes one of a DER file\n\
+         error[IllegalParam.PrivateKey]: certificate \"www\": the key's file holds a certificate; name the key after \
+         --key\n\
+         2 errors; nothing was changed\n"
+    );
+    let (code, _, err) = add("/does/not/exist.pem", &key);
+    assert_eq!(
+        (code, err.as_str()),
+        (1, "error: read /does/not/exist.pem: No such file or directory (os error 2)\n")
+    );
+}
+
+#[test]
 fn refused_changes_exit_2_with_every_reason() {
     let directory = tempfile::tempdir().unwrap();
     let socket = directory.path().join("api.sock");
@@ -347,6 +504,8 @@ fn arguments_that_make_no_sense_exit_2_and_say_what_to_write() {
         (&["describe", "server", "web"], "<SERVER>"),
         (&["get", "everything"], "server-groups"),
         (&["rollback"], "<REVISION>"),
+        (&["certificate", "add", "www", "--certificate", "www.pem"], "--key <FILE>"),
+        (&["certificate", "remove"], "<NAME>"),
         (&["server", "add", "web", "172.16.1.21:80", "--weight", "x"], "--weight <WEIGHT>"),
     ] {
         let (code, out, err) = told(&causeway(arguments));

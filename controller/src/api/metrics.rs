@@ -24,6 +24,8 @@ pub struct MetricsSnapshot {
     pub servers: Vec<ServerMetrics>,
     /// Listeners, each once for each VIP.
     pub listeners: Vec<ListenerMetrics>,
+    /// Certificates by name, and when each ends, seconds since 1970.
+    pub certificates: Vec<(String, i64)>,
     /// Next hops.
     pub next_hops: Vec<NextHopMetrics>,
     /// Packets dropped by the datapath, by the name of the reason; every reason, also those at 0.
@@ -144,6 +146,10 @@ impl Collector for Snapshot {
         self.encode_servers(encoder)?;
         self.encode_listeners(encoder)?;
         self.encode_next_hops(encoder)?;
+        let ends =
+            self.0.certificates.iter().map(|(name, end)| (vec![("certificate", name.as_str())], *end as f64));
+        let help = "End of the certificate, seconds since 1970";
+        gauges(encoder, "causeway_certificate_expiry_timestamp_seconds", help, ends)?;
         let drops = drops.iter().map(|(reason, count)| (vec![("reason", *reason)], *count));
         counters(encoder, "causeway_drops", "Packets dropped by the datapath", drops)
     }
@@ -255,6 +261,7 @@ mod tests {
                 bytes: 0,
                 drops: 0,
             }],
+            certificates: vec![("www".into(), 1_798_761_600)],
             next_hops: vec![NextHopMetrics {
                 transit_router: "tr".into(),
                 next_hop: "tr-a".into(),
@@ -274,6 +281,7 @@ mod tests {
             "causeway_listener_responses_total{load_balancer=\"alb1\",listener=\"http\",vip=\"203.0.113.10:80\",\
              class=\"4xx\"} 1",
             "causeway_next_hop_reply_bytes_total{transit_router=\"tr\",next_hop=\"tr-a\",zone=\"a\"} 700",
+            "causeway_certificate_expiry_timestamp_seconds{certificate=\"www\"} 1798761600.0",
             "causeway_drops_total{reason=\"truncated\"} 0",
             "causeway_drops_total{reason=\"tunnel_wrong_vni\"} 4",
             "# TYPE causeway_drops counter",

@@ -14,14 +14,15 @@ mod view;
 mod tests;
 
 pub use view::{
-    DrainView, EventView, EvidenceView, FailureView, HashView, HealthCheckTemplateView, HealthCheckView,
-    HealthStatus, InventoryView, LinkCounters, ListenerStatus, ListenerView, LoadBalancerView, NextHopView,
-    PathView, RampView, ResourcesView, RevisionView, RouteTarget, RouteView, ServerCounters, ServerGroupView,
-    ServerView, StatusView, StickySessionView, TlsVerificationView, ZoneView,
+    CertificateView, DrainView, EventView, EvidenceView, FailureView, HashView, HealthCheckTemplateView,
+    HealthCheckView, HealthStatus, InventoryView, LinkCounters, ListenerStatus, ListenerView,
+    LoadBalancerView, NextHopView, PathView, RampView, ResourcesView, RevisionView, RouteTarget, RouteView,
+    ServerCounters, ServerGroupView, ServerView, StatusView, StickySessionView, TlsVerificationView,
+    ZoneView,
 };
 
 use crate::config::edit::{Operation, Remark};
-use crate::config::{Change, ConfigErrors, Warnings};
+use crate::config::{CertificateChange, Change, ConfigErrors, Warnings};
 use crate::store::Revision;
 use serde::{Deserialize, Serialize};
 use std::net::{IpAddr, SocketAddr};
@@ -58,6 +59,12 @@ pub enum Request {
         /// The change.
         operation: Operation,
     },
+    /// Change the certificates that listeners can name; answered by [`Response::CertificateKept`] or
+    /// [`Response::CertificateRemoved`] when that is on the disk and in force, or [`Response::Denied`].
+    Certificate {
+        /// The change.
+        change: CertificateChange,
+    },
     /// Seal sticky cookies with a new key from now on (D-15); answered by [`Response::CookieKeyRotated`].
     RotateCookieKey,
     /// How things of a kind stand; answered by [`Response::View`].
@@ -91,6 +98,8 @@ pub enum Kind {
     NextHops,
     /// Health checks to apply to groups
     HealthCheckTemplates,
+    /// Certificates of HTTPS and QUIC listeners, with names, end and key type
+    Certificates,
     /// Instances, interfaces and functions that servers refer to by id
     Inventory,
     /// What happened to servers lately, newest last; NAME is a group
@@ -146,6 +155,15 @@ pub enum Response {
         /// Everything that stands against it.
         denials: Vec<Remark>,
     },
+    /// The certificate is kept, and served where a listener names it.
+    CertificateKept {
+        /// It.
+        certificate: CertificateView,
+        /// What is doubtful in it.
+        warnings: Vec<Remark>,
+    },
+    /// The certificate is gone.
+    CertificateRemoved,
     /// Sticky cookies are sealed with a new key; those of the two keys before it are still good.
     CookieKeyRotated,
     /// How things of a kind stand.
@@ -196,6 +214,8 @@ pub enum View {
     NextHops(Vec<NextHopView>),
     /// [`Kind::HealthCheckTemplates`]
     HealthCheckTemplates(Vec<HealthCheckTemplateView>),
+    /// [`Kind::Certificates`]
+    Certificates(Vec<CertificateView>),
     /// [`Kind::Inventory`]
     Inventory(Vec<InventoryView>),
     /// [`Kind::Events`], oldest first
@@ -217,6 +237,7 @@ impl View {
             Self::Routes(_) => Kind::Routes,
             Self::NextHops(_) => Kind::NextHops,
             Self::HealthCheckTemplates(_) => Kind::HealthCheckTemplates,
+            Self::Certificates(_) => Kind::Certificates,
             Self::Inventory(_) => Kind::Inventory,
             Self::Events(_) => Kind::Events,
             Self::Resources(_) => Kind::Resources,

@@ -1,7 +1,8 @@
 //! `causeway check`: validate files without a running controller.
 
 use super::{CliError, print, print_error, read_file, to_json};
-use crate::config::{self, ConfigErrors, Warnings};
+use crate::config::{self, ConfigErrors, Parsed, Warnings};
+use crate::model::Resources;
 use clap::{Args, ValueEnum};
 use std::path::{Path, PathBuf};
 
@@ -96,7 +97,7 @@ fn check_all(nodes: &[Source], resources: &[Source]) -> (Option<ConfigErrors>, W
     };
     if let ([node], [resources]) = (nodes, resources) {
         let both = config::parse_both((&node.text, &node.name), (&resources.text, &resources.name));
-        add(both.map(|(node, resources)| node.warnings.and(resources.warnings)));
+        add(both.map(|(node, resources)| node.warnings.and(with_unchecked(resources))));
         return (errors, warnings);
     }
     let parsed: Vec<_> = nodes.iter().map(|node| config::parse_node(&node.text, &node.name)).collect();
@@ -112,7 +113,13 @@ fn check_all(nodes: &[Source], resources: &[Source]) -> (Option<ConfigErrors>, W
             Some(node) => config::parse_resources_for(node, &source.text, &source.name),
             None => config::parse_resources(&source.text, &source.name),
         };
-        add(parsed.map(|resources| resources.warnings));
+        add(parsed.map(with_unchecked));
     }
     (errors, warnings)
+}
+
+/// The warnings, and that certificates were not looked for: only the running causeway knows them.
+fn with_unchecked(resources: Parsed<Resources>) -> Warnings {
+    let unchecked = config::unchecked_certificates(&resources);
+    resources.warnings.and(unchecked)
 }

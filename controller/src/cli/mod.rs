@@ -1,6 +1,7 @@
 //! The command line: one file for each command.
 
 mod apply;
+mod certificate;
 mod check;
 mod cookie_key;
 mod describe;
@@ -59,6 +60,7 @@ enum Command {
     Describe(describe::DescribeArgs),
     Server(server::ServerArgs),
     ServerGroup(server_group::ServerGroupArgs),
+    Certificate(certificate::CertificateArgs),
     CookieKey(cookie_key::CookieKeyArgs),
     HealthCheckTemplate(health_check_template::HealthCheckTemplateArgs),
     Status(status::StatusArgs),
@@ -178,6 +180,7 @@ fn execute(command: Command) -> Result<(), CliError> {
         Command::Describe(arguments) => describe::describe(&arguments),
         Command::Server(arguments) => server::server(&arguments),
         Command::HealthCheckTemplate(arguments) => health_check_template::health_check_template(&arguments),
+        Command::Certificate(arguments) => certificate::certificate(&arguments),
         Command::CookieKey(arguments) => cookie_key::cookie_key(&arguments),
         Command::ServerGroup(arguments) => server_group::server_group(&arguments),
         Command::Status(arguments) => status::status(&arguments),

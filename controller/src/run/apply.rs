@@ -4,7 +4,7 @@ use super::RunError;
 use super::control::Control;
 use super::reconcile::publish_error;
 use crate::api::{KeptAddress, Response};
-use crate::config::{self, ConfigErrors, Parsed, StaleAddress, Warnings, edit};
+use crate::config::{self, ConfigErrors, Held, Parsed, StaleAddress, Warnings, edit};
 use crate::health::GroupHealth;
 use crate::model::{Node, Resources, ServerGroupName};
 use crate::plan::{Cuts, Ids};
@@ -17,7 +17,7 @@ use std::net::{SocketAddr, TcpListener};
 impl Control {
     /// Answers an apply.
     pub async fn apply(&mut self, file_name: &str, text: &str, follow: bool) -> Response {
-        let Wanted { parsed, text, kept } = match self.wanted(file_name, text, follow) {
+        let Wanted { parsed, text, kept } = match self.wanted(file_name, text, follow, Some(self.held())) {
             Ok(wanted) => wanted,
             Err(errors) => return Response::Refused { errors },
         };
@@ -37,7 +37,7 @@ impl Control {
 
     /// Answers a diff.
     pub fn diff(&self, file_name: &str, text: &str, follow: bool) -> Response {
-        match self.wanted(file_name, text, follow) {
+        match self.wanted(file_name, text, follow, Some(self.held())) {
             Ok(Wanted { parsed, kept, .. }) => Response::Difference {
                 changes: config::changes(&self.resources, &parsed.value),
                 warnings: parsed.warnings,
@@ -48,9 +48,18 @@ impl Control {
     }
 
     /// What `text` asks for, after what is in force. Unless it is to `follow`, servers keep the addresses that they
-    /// have, whatever the inventory says now (D-5, SG-40).
-    fn wanted(&self, file_name: &str, text: &str, follow: bool) -> Result<Wanted, ConfigErrors> {
-        let parsed = config::parse_resources_for(&self.node, text, file_name)?;
+    /// have, whatever the inventory says now (D-5, SG-40). `held`: the certificates that listeners may name.
+    fn wanted(
+        &self,
+        file_name: &str,
+        text: &str,
+        follow: bool,
+        held: Option<Held<'_>>,
+    ) -> Result<Wanted, ConfigErrors> {
+        let parsed = match held {
+            Some(held) => config::parse_resources_with(&self.node, held, text, file_name)?,
+            None => config::parse_resources_for(&self.node, text, file_name)?,
+        };
         config::check_changes(&self.resources, &parsed)?;
         let kept =
             if follow { Vec::new() } else { config::stale_inventory_addresses(&self.resources, &parsed) };
@@ -73,9 +82,10 @@ impl Control {
         Ok(())
     }
 
-    /// Applies the file named on the command line, unless it says what is in force already.
+    /// Applies the file named on the command line, unless it says what is in force already. A certificate that is missing
+    /// keeps its listener waiting, and nothing else: it can only be added to a program that runs.
     pub async fn apply_at_start(&mut self, file_name: &str, text: &str) -> Result<(), RunError> {
-        let Wanted { parsed, text, kept } = self.wanted(file_name, text, false)?;
+        let Wanted { parsed, text, kept } = self.wanted(file_name, text, false, None)?;
         warn(&parsed.warnings);
         log_kept(&kept);
         if self.revision.is_some() && parsed.value == self.resources {

@@ -15,7 +15,7 @@ use crate::probe::schedule::Prober;
 use crate::probe::{ProbeResult, TargetId, clock};
 use crate::proxy::{Engine, Stats};
 use crate::snapshot::Snapshot;
-use crate::store::{CookieKeys, FileStore, Revision, StoreError};
+use crate::store::{CertificateStore, CookieKeys, FileStore, Revision, StoreError};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 use std::sync::Arc;
@@ -59,6 +59,7 @@ pub(super) struct Control {
     /// What happened by an apply that is not in force yet: if it fails, nothing of it did. `None`: none is under way.
     pub held_events: Option<Vec<Event>>,
     pub cookie_keys: CookieKeys,
+    pub certificate_store: CertificateStore,
     /// Which interfaces run, as far as that is known.
     pub running: Option<Running>,
     pub neighbours: BTreeMap<Ipv4Addr, Neighbour>,
@@ -77,7 +78,7 @@ impl Control {
     #[expect(clippy::too_many_arguments, reason = "each is a part that the loop made and hands over once")]
     pub fn new(
         node: Parsed<Node>,
-        (store, cookie_keys): (FileStore, CookieKeys),
+        (store, cookie_keys, certificate_store): (FileStore, CookieKeys, CertificateStore),
         datapath: Datapath,
         host: Host,
         prober: Prober,
@@ -108,6 +109,7 @@ impl Control {
             events: Events::default(),
             held_events: None,
             cookie_keys,
+            certificate_store,
             running: None,
             neighbours: BTreeMap::new(),
             ids: Ids::default(),
@@ -129,6 +131,7 @@ impl Control {
             Request::Apply { file_name, text, follow } => self.apply(&file_name, &text, follow).await,
             Request::Diff { file_name, text, follow } => self.diff(&file_name, &text, follow),
             Request::Edit { operation } => self.edit(&operation).await,
+            Request::Certificate { change } => self.change_certificate(&change).await,
             Request::RotateCookieKey => match self.rotate_cookie_key().await {
                 Ok(()) => {
                     log::info!("sticky cookies are sealed with a new key");

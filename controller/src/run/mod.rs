@@ -7,6 +7,7 @@
 //! Nobody else changes anything. What is in force outlives this process: flows in the kernel go on without it.
 
 mod apply;
+mod certificates;
 mod control;
 mod drains;
 mod edit;
@@ -28,7 +29,7 @@ use crate::host::sysctl;
 use crate::model::Node;
 use crate::probe::{self, schedule::Prober};
 use crate::proxy::{self, AccessLog, Engine, Stats};
-use crate::store::{CookieKeys, FileStore, Store, datapath_key};
+use crate::store::{CertificateStore, CookieKeys, FileStore, Store, datapath_key};
 use control::Control;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -71,6 +72,10 @@ async fn run_until_stopped(options: &RunOptions) -> Result<(), RunError> {
     }
     let store = FileStore::open(&settings.state_dir)?;
     let cookie_keys = CookieKeys::open(&settings.state_dir)?;
+    let (certificates, damaged) = CertificateStore::open(&settings.state_dir)?;
+    for error in damaged {
+        log::error!("{error}; until then it is missing");
+    }
     let key = datapath_key(&settings.state_dir)?;
     let (first, second) = key.split_at(8);
     let half = |bytes: &[u8]| u64::from_le_bytes(bytes.try_into().expect("half of a 16-byte key"));
@@ -107,7 +112,7 @@ async fn run_until_stopped(options: &RunOptions) -> Result<(), RunError> {
     let engine = Engine::start(settings.workers, &log, &stats).map_err(RunError::Engine)?;
     let mut control = Control::new(
         node,
-        (store, cookie_keys),
+        (store, cookie_keys, certificates),
         datapath,
         host,
         prober,
@@ -119,6 +124,8 @@ async fn run_until_stopped(options: &RunOptions) -> Result<(), RunError> {
 
     let mut logging = tokio::time::interval(LOG_EVERY);
     logging.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut watching = tokio::time::interval(certificates::WATCH_EVERY);
+    watching.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let (mut terminate, mut interrupt) = (stop_signal(SIGTERM)?, stop_signal(SIGINT)?);
     log::info!("node \"{}\" is running; API on {}", settings.name, settings.api_socket.display());
     loop {
@@ -160,6 +167,7 @@ async fn run_until_stopped(options: &RunOptions) -> Result<(), RunError> {
                     control.reconcile_or_log().await;
                 }
             }
+            _ = watching.tick() => control.watch_certificates(),
             _ = logging.tick(), if options.bpf_log > 0 => control.flush_log(),
             _ = terminate.recv() => break,
             _ = interrupt.recv() => break,

@@ -1,9 +1,11 @@
 //! What `causeway get` shows. Filled by the control loop; plain data, so that it reads the same in JSON.
 
+mod certificate;
 mod group;
 mod inventory;
 mod server;
 
+pub use certificate::CertificateView;
 pub use group::{
     HashView, HealthCheckTemplateView, HealthCheckView, ServerGroupView, StickySessionView,
     TlsVerificationView,

@@ -1,5 +1,6 @@
 //! `causeway get`: how things stand.
 
+mod certificates;
 pub(super) mod groups;
 mod history;
 pub(super) mod network;
@@ -31,7 +32,7 @@ pub(super) struct GetArgs {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum GetOutput {
+pub(super) enum GetOutput {
     /// What matters most, in 80 columns
     Table,
     /// Everything there is, in columns as wide as need be
@@ -63,6 +64,11 @@ pub(super) fn get(arguments: &GetArgs) -> Result<(), CliError> {
     print(&show(&view, arguments.output, now()))
 }
 
+/// Prints all things of a kind.
+pub(super) fn print_kind(connection: &Connection, kind: Kind, output: GetOutput) -> Result<(), CliError> {
+    print(&show(&ask(connection, kind, None)?, output, now()))
+}
+
 pub(super) fn history(arguments: &HistoryArgs) -> Result<(), CliError> {
     let view = ask(&arguments.connection, Kind::History, arguments.revision.as_deref())?;
     print(&show(&view, arguments.output, now()))
@@ -92,6 +98,7 @@ macro_rules! items {
             View::Routes(items) => $write(items),
             View::NextHops(items) => $write(items),
             View::HealthCheckTemplates(items) => $write(items),
+            View::Certificates(items) => $write(items),
             View::Inventory(items) => $write(items),
             View::Events(items) => $write(items),
             View::Resources(item) => $write(item),
@@ -118,6 +125,8 @@ fn show(view: &View, output: GetOutput, now: u64) -> String {
         (_, View::NextHops(items)) if is_wide => network::next_hops_wide(items),
         (_, View::NextHops(items)) => network::next_hops(items, width),
         (_, View::HealthCheckTemplates(items)) => groups::templates(items, width),
+        (_, View::Certificates(items)) if is_wide => certificates::certificates_wide(items),
+        (_, View::Certificates(items)) => certificates::certificates(items, width),
         (_, View::Inventory(items)) if is_wide => groups::inventory_wide(items),
         (_, View::Inventory(items)) => groups::inventory(items, width),
         (_, View::Events(items)) => servers::events(items, width),

@@ -36,6 +36,9 @@ impl Control {
                 counters: server.counters,
             })
             .collect();
+        let certificates = self.certificate_store.all().iter();
+        metrics.certificates =
+            certificates.map(|(name, certificate)| (name.to_string(), certificate.facts.not_after)).collect();
         metrics.listeners = self.listener_metrics(&readings);
         metrics.next_hops = self
             .next_hops(&readings)

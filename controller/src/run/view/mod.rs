@@ -69,6 +69,10 @@ impl Control {
                     &template.name
                 })?)
             }
+            Kind::Certificates => {
+                let views = self.certificate_views();
+                View::Certificates(named(views, name, kind, |certificate| &certificate.name)?)
+            }
             Kind::Inventory => View::Inventory(named(self.inventory(), name, kind, |item| &item.id)?),
             Kind::Events => {
                 self.known_group(name)?;
@@ -152,6 +156,7 @@ fn not_found(kind: Kind, name: &str) -> NoView {
         Kind::HealthCheckTemplates => {
             ("health check template", "HealthCheckTemplate", "get health-check-templates")
         }
+        Kind::Certificates => ("certificate", "Certificate", "certificate list"),
         Kind::Inventory => ("inventory entry", "Inventory", "get inventory"),
         Kind::Resources | Kind::History => ("revision", "Revision", "history"),
     };
