@@ -68,6 +68,20 @@ impl<T> Located for At<T> {
     }
 }
 
+impl<T> Field<T> {
+    /// Whether it was written, rightly or wrongly.
+    pub(super) fn is_written(&self) -> bool {
+        !matches!(self, Self::Absent)
+    }
+}
+
+impl<T: Located> Located for Vec<T> {
+    /// Of the first item; an empty list has no place that anybody remembers.
+    fn location(&self) -> Location {
+        self.first().map_or(Location::UNKNOWN, Located::location)
+    }
+}
+
 impl<T> Field<Vec<T>> {
     /// Nothing where the list is absent or bad.
     pub(super) fn items(&self) -> &[T] {
@@ -352,6 +366,50 @@ impl Scalar for bool {
         match value {
             Value::Bool(value) => Some(*value),
             _ => None,
+        }
+    }
+}
+
+/// A header that is written or not: under its usual name, or under this one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum HeaderSwitch {
+    Flag(bool),
+    Name(String),
+}
+
+impl Scalar for HeaderSwitch {
+    const EXPECTED: &'static str = "true, false or the name of a header";
+    const EXAMPLE: &'static str = "true, or a name such as x-client-subject";
+    fn from_value(value: &Value) -> Option<Self> {
+        match value {
+            Value::Bool(flag) => Some(Self::Flag(*flag)),
+            Value::Text(name) => Some(Self::Name(name.clone())),
+            _ => None,
+        }
+    }
+}
+
+/// A mapping, or one word in place of the simplest one.
+#[derive(Clone, Debug)]
+pub(super) enum Short<T> {
+    Word(At<String>),
+    Full(T),
+}
+
+impl<T: Entry> Decode for Short<T> {
+    fn decode(tree: &Tree, slot: Slot<'_>, report: &mut Report<'_>) -> Option<Self> {
+        match &tree.value {
+            Value::Text(_) => At::decode(tree, slot, report).map(Self::Word),
+            _ => decode_entry(tree, slot, report).map(Self::Full),
+        }
+    }
+}
+
+impl<T: Located> Located for Short<T> {
+    fn location(&self) -> Location {
+        match self {
+            Self::Word(word) => word.at,
+            Self::Full(entry) => entry.location(),
         }
     }
 }

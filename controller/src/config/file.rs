@@ -2,7 +2,8 @@
 //! rules are in [`super::resolve`].
 
 use super::decode::{
-    ApiNames, At, Decode, Entry, Field, Fields, Head, Labels, Located, Report, Slot, Word, decode_entry,
+    ApiNames, At, Decode, Entry, Field, Fields, Head, HeaderSwitch, Labels, Located, Report, Short, Slot,
+    Word, decode_entry,
 };
 use super::tree::Tree;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
@@ -78,6 +79,15 @@ entries! {
         groups_per_server "groups_per_server": Number,
         attachments_per_server_group "attachments_per_server_group": Number,
         server_group_weight "server_group_weight": Number,
+        listeners_per_basic_load_balancer "listeners_per_basic_load_balancer": Number,
+        listeners_per_standard_load_balancer "listeners_per_standard_load_balancer": Number,
+        rules_per_basic_load_balancer "rules_per_basic_load_balancer": Number,
+        rules_per_standard_load_balancer "rules_per_standard_load_balancer": Number,
+        additional_certificates_per_basic_load_balancer "additional_certificates_per_basic_load_balancer": Number,
+        additional_certificates_per_standard_load_balancer
+            "additional_certificates_per_standard_load_balancer": Number,
+        idle_timeout "idle_timeout": Number,
+        request_timeout "request_timeout": Number,
     }
     NodeZoneEntry, "zone", ["zone"] {
         zone "zone" ["ZoneId"]: Text,
@@ -95,6 +105,8 @@ entries! {
         load_balancers "load_balancers": Vec<LoadBalancerEntry>,
         server_groups "server_groups": Vec<ServerGroupEntry>,
         listeners "listeners": Vec<ListenerEntry>,
+        acls "acls": Vec<AclEntry>,
+        security_policies "security_policies": Vec<SecurityPolicyEntry>,
         instances "instances": Vec<InstanceEntry>,
         network_interfaces "network_interfaces": Vec<InterfaceEntry>,
         functions "functions": Vec<FunctionEntry>,
@@ -249,10 +261,145 @@ entries! {
         protocol "protocol" ["ListenerProtocol"]: Text,
         port "port" ["ListenerPort"]: Number,
         server_group "server_group" ["ServerGroupId"]: Text,
+        description "description" ["ListenerDescription"]: Text,
+        enabled "enabled" ["ListenerStatus"]: Flag,
         idle_timeout "idle_timeout": Number,
         request_timeout "request_timeout": Number,
-        x_forwarded_for "x_forwarded_for" ["XForwardedForEnabled"]: Flag,
+        gzip "gzip" ["GzipEnabled"]: Flag,
+        http2 "http2" ["Http2Enabled"]: Flag,
+        security_policy "security_policy" ["SecurityPolicyId"]: Text,
+        certificates "certificates": Vec<Text>,
+        ca_enabled "ca_enabled": Flag,
+        ca_certificates "ca_certificates": Text,
+        quic_upgrade "quic_upgrade" ["QuicListenerId"]: Text,
+        acl "acl" ["AclConfig"]: ListenerAclEntry,
+        forwarded_headers "forwarded_headers" ["XForwardedForConfig"]: ForwardedHeadersEntry,
         trusted_proxies "trusted_proxies" ["XForwardedForClientSourceIpsTrusted"]: Vec<At<IpNet>>,
+        logged_headers "logged_headers" ["AccessLogRecordCustomizedHeadersEnabled"]: Vec<Text>,
+        tracing "tracing" ["AccessLogTracingConfig"]: TracingEntry,
+        rules "rules": Vec<RuleEntry>,
+    }
+    ListenerAclEntry, "", [] {
+        acl_type "type" ["AclType"]: Text,
+        lists "lists" ["AclRelations"]: Vec<Text>,
+    }
+    ForwardedHeadersEntry, "", [] {
+        x_forwarded_for "x_forwarded_for" ["XForwardedForProcessingMode"]: Text,
+        proto "proto" ["XForwardedForProtoEnabled"]: Flag,
+        slb_id "slb_id" ["XForwardedForSLBIdEnabled"]: Flag,
+        port "port" ["XForwardedForSLBPortEnabled"]: Flag,
+        host "host" ["XForwardedForHostEnabled"]: Flag,
+        client_port "client_port" ["XForwardedForClientSrcPortEnabled"]: Flag,
+        certificate_subject "certificate_subject" ["XForwardedForClientCertSubjectDNAlias"]: At<HeaderSwitch>,
+        certificate_issuer "certificate_issuer" ["XForwardedForClientCertIssuerDNAlias"]: At<HeaderSwitch>,
+        certificate_fingerprint
+            "certificate_fingerprint" ["XForwardedForClientCertFingerprintAlias"]: At<HeaderSwitch>,
+        certificate_verify "certificate_verify" ["XForwardedForClientCertClientVerifyAlias"]: At<HeaderSwitch>,
+    }
+    TracingEntry, "", [] {
+        enabled "enabled" ["TracingEnabled"]: Flag,
+        tracing_type "type" ["TracingType"]: Text,
+        sample "sample" ["TracingSample"]: Number,
+    }
+    RuleEntry, "rule", ["name"] {
+        name "name" ["RuleName"]: Text,
+        direction "direction": Text,
+        priority "priority": Number,
+        conditions "conditions" ["RuleConditions"]: Vec<ConditionEntry>,
+        actions "actions" ["RuleActions"]: Vec<ActionEntry>,
+    }
+    ConditionEntry, "condition", [] {
+        host "host" ["RuleConditions"]: Vec<Text>,
+        path "path" ["RuleConditions"]: Vec<Text>,
+        header "header" ["RuleConditions"]: FieldEntry,
+        query "query" ["RuleConditions"]: Vec<PairEntry>,
+        method "method" ["RuleConditions"]: Vec<Text>,
+        cookie "cookie" ["RuleConditions"]: Vec<PairEntry>,
+        source_ip "source_ip" ["RuleConditions"]: Vec<Text>,
+        response_header "response_header" ["RuleConditions"]: FieldEntry,
+        response_status_code "response_status_code" ["RuleConditions"]: Vec<At<Word>>,
+    }
+    FieldEntry, "", [] {
+        key "key" ["RuleConditions"]: Text,
+        values "values" ["RuleConditions"]: Vec<At<Word>>,
+    }
+    PairEntry, "", [] {
+        key "key" ["RuleConditions"]: At<Word>,
+        value "value" ["RuleConditions"]: At<Word>,
+    }
+    ActionEntry, "action", [] {
+        order "order": Number,
+        forward "forward" ["ForwardGroupConfig"]: Short<ForwardEntry>,
+        redirect "redirect" ["RedirectConfig"]: RedirectEntry,
+        fixed_response "fixed_response" ["FixedResponseConfig"]: FixedResponseEntry,
+        rewrite "rewrite" ["RewriteConfig"]: RewriteEntry,
+        insert_header "insert_header" ["InsertHeaderConfig"]: InsertHeaderEntry,
+        remove_header "remove_header" ["RemoveHeaderConfig"]: Text,
+        traffic_limit "traffic_limit" ["TrafficLimitConfig"]: TrafficLimitEntry,
+        traffic_mirror "traffic_mirror" ["TrafficMirrorConfig"]: Text,
+        cors "cors" ["CorsConfig"]: CorsEntry,
+    }
+    ForwardEntry, "", [] {
+        groups "groups" ["ServerGroupTuples"]: Vec<GroupShareEntry>,
+        sticky "sticky" ["ServerGroupStickySession"]: GroupStickyEntry,
+    }
+    GroupShareEntry, "", [] {
+        group "group" ["ServerGroupId"]: Text,
+        weight "weight": Number,
+    }
+    GroupStickyEntry, "", [] {
+        enabled "enabled": Flag,
+        timeout "timeout": Number,
+    }
+    RedirectEntry, "", [] {
+        status "status" ["HttpCode"]: Number,
+        protocol "protocol": Text,
+        host "host": Text,
+        port "port": At<Word>,
+        path "path": Text,
+        query "query": Text,
+    }
+    RewriteEntry, "", [] {
+        host "host": Text,
+        path "path": Text,
+        query "query": Text,
+    }
+    FixedResponseEntry, "", [] {
+        status "status" ["HttpCode"]: Number,
+        content_type "content_type": Text,
+        content "content": Text,
+    }
+    InsertHeaderEntry, "", [] {
+        key "key": Text,
+        value "value": At<Word>,
+        reference "reference" ["Value"]: Text,
+        system "system" ["Value"]: Text,
+        cover "cover" ["CoverEnabled"]: Flag,
+    }
+    TrafficLimitEntry, "", [] {
+        qps "qps" ["QPS"]: Number,
+        per_ip_qps "per_ip_qps" ["PerIpQps"]: Number,
+    }
+    CorsEntry, "", [] {
+        allow_origin "allow_origin": Vec<Text>,
+        allow_methods "allow_methods": Vec<Text>,
+        allow_headers "allow_headers": Vec<Text>,
+        expose_headers "expose_headers": Vec<Text>,
+        allow_credentials "allow_credentials": Flag,
+        max_age "max_age": Number,
+    }
+    AclEntry, "ACL", ["name"] {
+        name "name" ["AclName"]: Text,
+        entries "entries" ["AclEntries"]: Vec<AclSourceEntry>,
+    }
+    AclSourceEntry, "entry", ["cidr"] {
+        cidr "cidr" ["Entry"]: At<IpNet>,
+        description "description" ["Description"]: Text,
+    }
+    SecurityPolicyEntry, "security policy", ["name"] {
+        name "name" ["SecurityPolicyName"]: Text,
+        tls_versions "tls_versions" ["TLSVersions"]: Vec<Text>,
+        ciphers "ciphers": Vec<Text>,
     }
     InstanceEntry, "instance", ["id"] {
         id "id" ["InstanceId"]: Text,

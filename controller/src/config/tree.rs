@@ -7,7 +7,7 @@ use serde::de::{self, Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_saphyr::{Location, Spanned};
 use std::fmt;
 
-/// Mappings and lists inside each other; the files need six. Deeper ones would exhaust the stack.
+/// Mappings and lists inside each other; the files need eleven. Deeper ones would exhaust the stack.
 const DEPTH_MAX: usize = 32;
 
 /// Values and keys of a file: about a hundred thousand servers.

@@ -5,6 +5,7 @@ use super::{
     ServerGroupName,
 };
 use ipnet::IpNet;
+use std::collections::BTreeSet;
 use std::num::NonZeroU16;
 use std::time::Duration;
 
@@ -73,6 +74,18 @@ impl Listener {
             rules: Vec::new(),
         }
     }
+
+    /// Every group that it sends to: that of the default action, then those that each rule forwards or mirrors to. A group
+    /// is there once for each of these, as quotas count (SG-241).
+    pub fn groups(&self) -> impl Iterator<Item = &ServerGroupName> {
+        let of_rules = self.rules.iter().flat_map(|rule| rule.actions.groups().collect::<BTreeSet<_>>());
+        std::iter::once(&self.server_group).chain(of_rules)
+    }
+
+    /// Whether it sends to `group`.
+    pub fn uses(&self, group: &ServerGroupName) -> bool {
+        self.groups().any(|used| used == group)
+    }
 }
 
 /// How an HTTPS or QUIC listener speaks TLS.
@@ -107,6 +120,16 @@ impl ListenerProtocol {
     pub fn is_l4(self) -> bool {
         self == ListenerProtocol::Tcp
     }
+
+    /// Whether clients reach it by UDP; else by TCP (LR-3).
+    pub fn is_udp(self) -> bool {
+        self == ListenerProtocol::Quic
+    }
+
+    /// Whether it speaks TLS, and so has certificates.
+    pub fn is_tls(self) -> bool {
+        matches!(self, ListenerProtocol::Https | ListenerProtocol::Quic)
+    }
 }
 
 impl std::fmt::Display for ListenerProtocol {
@@ -123,9 +146,9 @@ impl std::fmt::Display for ListenerProtocol {
 /// Timeouts of an HTTP listener (LR-11, LR-12).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ListenerTimeouts {
-    /// A client connection without a request for this long is closed; 1 to 600 s, default 15.
+    /// A client connection without a request for this long is closed; 1 to 600 s, default 15. A node may allow more.
     pub idle: Duration,
-    /// No response, or no complete request, within this: 504, or 408; 1 to 600 s, default 60.
+    /// No response, or no complete request, within this: 504, or 408; likewise, default 60.
     pub request: Duration,
 }
 

@@ -41,7 +41,7 @@ pub use quota::Quotas;
 pub use rule::{
     Actions, Condition, Cors, Extension, FieldCondition, Final, FixedResponse, Forward, GroupShare,
     HeaderValue, InsertHeader, Ordered, Origins, Pair, Pattern, Redirect, Rewrite, Rule, RuleDirection,
-    StatusPattern, SystemValue, TrafficLimit,
+    StatusPattern, SystemValue, TRACE_HEADER, TrafficLimit,
 };
 pub use security_policy::{SecurityPolicy, TlsVersion};
 pub use server_group::{

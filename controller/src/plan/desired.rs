@@ -8,8 +8,8 @@ use super::tables::{TableSlots, zone_of_table};
 use crate::balance::maglev::{self, Builder, Member};
 use crate::health::{Moment, Standing};
 use crate::model::{
-    AdmissionMode, Encapsulation, Listener, ListenerProtocol, Node, NodeZone, Resources, Scheduler,
-    ServerAddress, ServerGroupName, TransitRouter, Vpc,
+    AdmissionMode, Encapsulation, Listener, Node, NodeZone, Resources, Scheduler, ServerAddress,
+    ServerGroupName, TransitRouter, Vpc,
 };
 use crate::routing::{self, Path};
 use forwarder_common::address::{Be16, Be32, Mac};
@@ -288,7 +288,9 @@ impl<'a> Draft<'a> {
 
     fn vips(&mut self, tables: &TableSlots<'a>) -> Result<(), CapacityError> {
         let resources = self.inputs.resources;
-        for listener in resources.listeners.values() {
+        // Packets of QUIC listeners pass untouched: the programs know VIPs by TCP only.
+        let has_vips = |listener: &&Listener| listener.enabled && !listener.protocol.is_udp();
+        for listener in resources.listeners.values().filter(has_vips) {
             let Some(balancer) = resources.load_balancers.get(&listener.load_balancer) else { continue };
             for mapping in self.inputs.node.zones_of(balancer) {
                 let identity = vip_identity(mapping.vip, listener);
@@ -344,8 +346,9 @@ fn served_hops<'a>(
     })
 }
 
+/// Whether it is balanced in XDP now; one that is stopped is not (LR-5).
 pub(super) fn is_l4(listener: &Listener) -> bool {
-    listener.protocol == ListenerProtocol::Tcp
+    listener.protocol.is_l4() && listener.enabled
 }
 
 pub(super) fn vip_key(address: Ipv4Addr, listener: &Listener) -> VipKey {

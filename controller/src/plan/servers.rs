@@ -56,7 +56,7 @@ fn identity_of(group: &ServerGroupName, ip: Ipv4Addr, address: ServerAddress) ->
     identity(&[b"server", group.as_str().as_bytes(), &ip.octets(), &address.port.get().to_be_bytes()])
 }
 
-/// Groups that TCP listeners use, each once.
+/// Groups that running TCP listeners use, each once.
 pub(super) fn l4_groups(resources: &Resources) -> Vec<&ServerGroup> {
     let names: BTreeSet<&ServerGroupName> =
         resources.listeners.values().filter(|listener| is_l4(listener)).map(|l| &l.server_group).collect();

@@ -1,15 +1,20 @@
 //! Model and health → what the L7 engine is told.
 
+use crate::certificate::Certificate;
 use crate::health::{Standing, Status};
 use crate::model::{
-    GroupProtocol, HashFactor, Listener, LoadBalancer, LoadBalancerName, Node, Resources, Scheduler,
-    ServerAddress, ServerGroup, ServerGroupName, StickySession, ZoneMapping, ZoneName,
+    CertificateName, GroupProtocol, HashFactor, Listener, ListenerAcl, ListenerProtocol, LoadBalancer,
+    LoadBalancerName, Node, Resources, Rule, RuleDirection, RuleName, Scheduler, ServerAddress, ServerGroup,
+    ServerGroupName, StickySession, ZoneMapping, ZoneName,
 };
 use crate::snapshot::{
-    FunctionSnapshot, GroupSnapshot, ListenerSnapshot, Ramp, SchedulerSnapshot, ServerSnapshot, Snapshot,
-    StickySnapshot, UpstreamProtocol, VerificationSnapshot,
+    AclSnapshot, CertificateSnapshot, DownstreamProtocol, FunctionSnapshot, GroupSnapshot, ListenerSnapshot,
+    Ramp, RuleSnapshot, SchedulerSnapshot, ServerSnapshot, Snapshot, StickySnapshot, TlsSnapshot,
+    UpstreamProtocol, VerificationSnapshot,
 };
+use crate::tls_policy::{PolicyRef, served};
 use std::collections::{BTreeMap, BTreeSet};
+use std::convert::Infallible;
 use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroU16;
 use std::time::Duration;
@@ -19,7 +24,8 @@ use std::time::Duration;
 pub struct Ids {
     servers: BTreeMap<ServerGroupName, BTreeMap<ServerAddress, u32>>,
     next_server: u32,
-    listeners: BTreeMap<(LoadBalancerName, NonZeroU16, ZoneName), u32>,
+    /// By load balancer, port, whether that is one of UDP, and zone.
+    listeners: BTreeMap<(LoadBalancerName, NonZeroU16, bool, ZoneName), u32>,
 }
 
 impl Ids {
@@ -38,7 +44,8 @@ impl Ids {
     /// The number of a listener in a zone, by what makes it one (LR-3): under another name it keeps its sockets.
     pub fn listener(&mut self, listener: &Listener, zone: &ZoneName) -> u32 {
         let next = self.listeners.len() as u32;
-        *self.listeners.entry((listener.load_balancer.clone(), listener.port, zone.clone())).or_insert(next)
+        let key = (listener.load_balancer.clone(), listener.port, listener.protocol.is_udp(), zone.clone());
+        *self.listeners.entry(key).or_insert(next)
     }
 }
 
@@ -51,40 +58,68 @@ pub fn sources(node: &Node, balancer: &LoadBalancer, dead: &BTreeSet<ZoneName>) 
     if alive.is_empty() { node.zones_of(balancer).flat_map(ZoneMapping::sources).collect() } else { alive }
 }
 
-/// The snapshot for what is configured and how servers stand, without keys and cuts. Groups that no HTTP listener uses
-/// are left out. `dead` are zones whose interface is down.
-pub fn snapshot(
-    node: &Node,
-    resources: &Resources,
-    standings: &BTreeMap<ServerGroupName, Vec<Standing>>,
-    dead: &BTreeSet<ZoneName>,
-    ids: &mut Ids,
-) -> Snapshot {
-    let mut groups: Vec<GroupSnapshot> = Vec::new();
-    let mut positions: BTreeMap<(&ServerGroupName, Option<&ZoneName>), u32> = BTreeMap::new();
+/// What a snapshot is made from.
+#[derive(Clone, Copy)]
+pub struct SnapshotInputs<'a> {
+    /// The node.
+    pub node: &'a Node,
+    /// What is configured.
+    pub resources: &'a Resources,
+    /// How the servers of each group stand.
+    pub standings: &'a BTreeMap<ServerGroupName, Vec<Standing>>,
+    /// Zones whose interface is down.
+    pub dead: &'a BTreeSet<ZoneName>,
+    /// The certificates that there are.
+    pub certificates: &'a BTreeMap<CertificateName, Certificate>,
+}
+
+/// The snapshot for what is configured and how servers stand, without keys and cuts.
+///
+/// Left out: listeners that are stopped (LR-5), HTTPS and QUIC listeners without a certificate or a cipher suite that is
+/// served, and groups that no listener in it uses.
+pub fn snapshot(inputs: &SnapshotInputs<'_>, ids: &mut Ids) -> Snapshot {
+    let SnapshotInputs { node, resources, .. } = *inputs;
+    let rule_ids = RuleIds::new(resources);
+    let mut draft =
+        Draft { inputs, ids, groups: Vec::new(), positions: BTreeMap::new(), certificates: vec![] };
     let mut listeners = Vec::new();
-    for listener in resources.listeners.values().filter(|listener| !listener.protocol.is_l4()) {
+    let is_served = |listener: &&Listener| listener.enabled && !listener.protocol.is_l4();
+    for listener in resources.listeners.values().filter(is_served) {
         let Some(balancer) = resources.load_balancers.get(&listener.load_balancer) else { continue };
-        let group = &resources.server_groups[&listener.server_group];
-        let sources = sources(node, balancer, dead);
+        let Some(protocol) = draft.protocol(listener) else { continue };
+        let sources = sources(node, balancer, inputs.dead);
         for mapping in node.zones_of(balancer) {
-            // Where traffic may not cross zones, each zone has its own view of the group (SG-171).
-            let zone = (!group.cross_zone).then_some(&mapping.zone);
-            let position = *positions.entry((&listener.server_group, zone)).or_insert_with(|| {
-                groups.push(group_snapshot(group, zone, standings, ids));
-                groups.len() as u32 - 1
-            });
+            let group = draft.group(&listener.server_group, &mapping.zone);
+            let (mut rules, mut response_rules) = (Vec::new(), Vec::new());
+            for rule in &listener.rules {
+                let actions = rule.actions.try_map(|group| Ok(draft.group(group, &mapping.zone)));
+                let Ok::<_, Infallible>(actions) = actions;
+                let snapshot = RuleSnapshot {
+                    id: rule_ids.of(listener, rule),
+                    conditions: rule.conditions.clone(),
+                    actions,
+                };
+                match rule.direction {
+                    RuleDirection::Request => rules.push(snapshot),
+                    RuleDirection::Response => response_rules.push(snapshot),
+                }
+            }
             listeners.push(ListenerSnapshot {
                 load_balancer: balancer.name.to_string(),
-                group: position,
+                protocol: protocol.clone(),
+                group,
+                rules,
+                response_rules,
                 idle_timeout_ms: milliseconds(listener.timeouts.idle),
                 request_timeout_ms: milliseconds(listener.timeouts.request),
                 forwarded: listener.forwarded.clone(),
                 trusted_proxies: listener.trusted_proxies.clone(),
                 gzip: listener.gzip,
+                alt_svc_port: alt_svc_port(listener, resources),
+                acl: listener.acl.as_ref().map(|acl| acl_snapshot(acl, resources)),
                 logged_headers: listener.logged_headers.clone(),
                 ..ListenerSnapshot::new(
-                    ids.listener(listener, &mapping.zone),
+                    draft.ids.listener(listener, &mapping.zone),
                     listener.name.as_str(),
                     mapping.vips().map(|vip| SocketAddr::new(vip, listener.port.get())).collect(),
                     sources.clone(),
@@ -94,11 +129,109 @@ pub fn snapshot(
     }
     Snapshot {
         listeners,
-        certificates: Vec::new(),
+        certificates: draft.certificates,
         installation: node.name.clone(),
-        groups,
+        groups: draft.groups,
         cookie_keys: Vec::new(),
         cuts: Vec::new(),
+    }
+}
+
+/// A snapshot's lists that listeners point into.
+struct Draft<'a, 'i> {
+    inputs: &'i SnapshotInputs<'a>,
+    ids: &'i mut Ids,
+    groups: Vec<GroupSnapshot>,
+    positions: BTreeMap<(ServerGroupName, Option<ZoneName>), u32>,
+    certificates: Vec<CertificateSnapshot>,
+}
+
+impl Draft<'_, '_> {
+    /// Position of a group as it is seen from `zone`.
+    fn group(&mut self, name: &ServerGroupName, zone: &ZoneName) -> u32 {
+        let group = &self.inputs.resources.server_groups[name];
+        // Where traffic may not cross zones, each zone has its own view of the group (SG-171).
+        let zone = (!group.cross_zone).then_some(zone);
+        *self.positions.entry((name.clone(), zone.cloned())).or_insert_with(|| {
+            self.groups.push(group_snapshot(group, zone, self.inputs.standings, self.ids));
+            self.groups.len() as u32 - 1
+        })
+    }
+
+    /// What clients of a listener speak; `None` where TLS cannot be had.
+    fn protocol(&mut self, listener: &Listener) -> Option<DownstreamProtocol> {
+        let Some(tls) = &listener.tls else { return Some(DownstreamProtocol::Http) };
+        let inputs = self.inputs;
+        let served = served(&PolicyRef::find(&tls.policy, &inputs.resources.security_policies)?);
+        let is_there = |name: &&CertificateName| inputs.certificates.contains_key(*name);
+        if served.is_nothing() || !tls.certificates.first().as_ref().is_some_and(is_there) {
+            return None;
+        }
+        let names = tls.certificates.iter().filter(is_there);
+        let snapshot = TlsSnapshot {
+            certificates: names.map(|name| self.certificate(name, &inputs.certificates[name])).collect(),
+            versions: served.versions,
+            suites: served.suites.into_iter().map(str::to_owned).collect(),
+            client_authorities: tls.client_authorities.clone(),
+            http2: tls.http2,
+        };
+        Some(match listener.protocol {
+            ListenerProtocol::Quic => DownstreamProtocol::Quic(snapshot),
+            _ => DownstreamProtocol::Https(snapshot),
+        })
+    }
+
+    /// Position of a certificate.
+    fn certificate(&mut self, name: &CertificateName, certificate: &Certificate) -> u32 {
+        let known = self.certificates.iter().position(|known| known.name == name.as_str());
+        let place = known.unwrap_or_else(|| {
+            self.certificates.push(CertificateSnapshot {
+                name: name.to_string(),
+                chain: certificate.chain.clone(),
+                key: certificate.key.secret().to_owned(),
+            });
+            self.certificates.len() - 1
+        });
+        place as u32
+    }
+}
+
+/// Names of rules, and how often each is there in a load balancer.
+struct RuleIds<'a>(BTreeMap<(&'a LoadBalancerName, &'a RuleName), usize>);
+
+impl<'a> RuleIds<'a> {
+    fn new(resources: &'a Resources) -> RuleIds<'a> {
+        let mut counts = BTreeMap::new();
+        for listener in resources.listeners.values() {
+            for rule in &listener.rules {
+                *counts.entry((&listener.load_balancer, &rule.name)).or_default() += 1;
+            }
+        }
+        RuleIds(counts)
+    }
+
+    /// The rule's name where that is the only one; else with what makes it one. Default rules have ids of their own
+    /// (LR-65), which no name may look like.
+    fn of(&self, listener: &Listener, rule: &Rule) -> String {
+        let is_only = self.0.get(&(&listener.load_balancer, &rule.name)) == Some(&1);
+        if is_only && !rule.name.as_str().starts_with("rule-default-") {
+            return rule.name.to_string();
+        }
+        format!("{} ({} {:?} {})", rule.name, listener.name, rule.direction, rule.priority)
+    }
+}
+
+/// The port that HTTP/3 is advertised on (LR-29): that of the QUIC listener, while it runs.
+fn alt_svc_port(listener: &Listener, resources: &Resources) -> Option<u16> {
+    let quic = resources.listeners.get(listener.quic_upgrade.as_ref()?)?;
+    quic.enabled.then_some(quic.port.get())
+}
+
+fn acl_snapshot(acl: &ListenerAcl, resources: &Resources) -> AclSnapshot {
+    let lists = acl.acls.iter().filter_map(|name| resources.acls.get(name));
+    AclSnapshot {
+        kind: acl.kind,
+        entries: lists.flat_map(|list| &list.entries).map(|entry| entry.cidr).collect(),
     }
 }
 

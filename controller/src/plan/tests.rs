@@ -5,6 +5,7 @@ mod drains;
 mod elements;
 mod golden;
 mod l7;
+mod l7_rules;
 mod properties;
 mod tables;
 

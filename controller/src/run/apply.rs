@@ -6,7 +6,7 @@ use super::reconcile::publish_error;
 use crate::api::{KeptAddress, Response};
 use crate::config::{self, ConfigErrors, Held, Parsed, StaleAddress, Warnings, edit};
 use crate::health::GroupHealth;
-use crate::model::{Node, Resources, ServerGroupName};
+use crate::model::{Listener, Node, Resources, ServerGroupName};
 use crate::plan::{Cuts, Ids};
 use crate::probe::clock;
 use crate::proxy::{self, bind_listeners};
@@ -181,7 +181,7 @@ impl Control {
         Ok(revision)
     }
 
-    /// Sockets for the addresses of HTTP listeners that the engine has none for: those that are new, and those whose
+    /// Sockets for the addresses of HTTP and HTTPS listeners that the engine has none for: those that are new, and those whose
     /// sockets it could not take before.
     pub fn bind_missing(&mut self) -> Result<Vec<(u32, TcpListener)>, RunError> {
         let listeners = self.snapshot.iter().flat_map(|snapshot| &snapshot.listeners);
@@ -233,10 +233,12 @@ struct Before {
     cuts: Cuts,
 }
 
-/// Number and address of every HTTP listener on this node.
+/// Number and address of every running HTTP and HTTPS listener on this node.
 fn addresses(node: &Node, resources: &Resources, ids: &mut Ids) -> BTreeSet<(u32, SocketAddr)> {
     let mut found = BTreeSet::new();
-    for listener in resources.listeners.values().filter(|listener| !listener.protocol.is_l4()) {
+    let has_sockets =
+        |listener: &&Listener| listener.enabled && !listener.protocol.is_l4() && !listener.protocol.is_udp();
+    for listener in resources.listeners.values().filter(has_sockets) {
         let Some(balancer) = resources.load_balancers.get(&listener.load_balancer) else { continue };
         for mapping in node.zones_of(balancer) {
             let id = ids.listener(listener, &mapping.zone);

@@ -7,7 +7,7 @@ use crate::health::{GroupHealth, Moment};
 use crate::host;
 use crate::host::desired::HostState;
 use crate::model::{NextHopName, Node, Resources, ServerGroupName, ZoneName};
-use crate::plan::{self, CapacityError, Change, Inputs};
+use crate::plan::{self, CapacityError, Change, Inputs, SnapshotInputs};
 use crate::probe::{Target, TargetId, clock};
 use crate::proxy::PublishError;
 use crate::snapshot::Snapshot;
@@ -113,7 +113,14 @@ impl Control {
     /// What the engine is to be told, without keys and cuts.
     pub fn planned_snapshot(&mut self) -> Snapshot {
         let dead = self.dead_zones();
-        plan::snapshot(&self.node.value, &self.resources, &self.standings, &dead, &mut self.ids)
+        let inputs = SnapshotInputs {
+            node: &self.node.value,
+            resources: &self.resources,
+            standings: &self.standings,
+            dead: &dead,
+            certificates: self.certificate_store.all(),
+        };
+        plan::snapshot(&inputs, &mut self.ids)
     }
 
     /// Tells the engine what changed; returns when every worker has taken it into force.
@@ -141,11 +148,12 @@ impl Control {
         Ok(())
     }
 
-    /// Health for every group that a listener uses: what is there is updated, so that servers that stay keep theirs. Of
+    /// Health for every group that a listener or one of its rules uses, also while it is stopped, so that it can start on
+    /// servers that are known: what is there is updated, so that servers that stay keep theirs. Of
     /// other groups only drains are left.
     pub fn update_health(&mut self, now: Moment) {
         let used: BTreeSet<&ServerGroupName> =
-            self.resources.listeners.values().map(|listener| &listener.server_group).collect();
+            self.resources.listeners.values().flat_map(|listener| listener.groups()).collect();
         self.standings.clear();
         let mut reports = Vec::new();
         for (name, health) in self.health.iter_mut().filter(|(name, _)| !used.contains(name)) {
@@ -195,7 +203,7 @@ impl Control {
 
 /// The zones of this node from which traffic may reach a group: those of the load balancers whose listeners use it.
 fn served_zones(node: &Node, resources: &Resources, group: &ServerGroupName) -> BTreeSet<ZoneName> {
-    let listeners = resources.listeners.values().filter(|listener| listener.server_group == *group);
+    let listeners = resources.listeners.values().filter(|listener| listener.uses(group));
     let balancers = listeners.filter_map(|listener| resources.load_balancers.get(&listener.load_balancer));
     balancers.flat_map(|balancer| node.zones_of(balancer)).map(|mapping| mapping.zone.clone()).collect()
 }
@@ -207,7 +215,7 @@ fn probe_sources(
     group: &ServerGroupName,
     dead: &BTreeSet<ZoneName>,
 ) -> Vec<IpAddr> {
-    let listener = resources.listeners.values().find(|listener| listener.server_group == *group);
+    let listener = resources.listeners.values().find(|listener| listener.uses(group));
     let balancer = listener.and_then(|listener| resources.load_balancers.get(&listener.load_balancer));
     balancer.map_or_else(Vec::new, |balancer| plan::sources(node, balancer, dead))
 }

@@ -1,6 +1,4 @@
 //! Which groups fit which listeners: the table of SG-22, and what editions and networks allow (D-2).
-//!
-//! The rules know HTTPS and QUIC listeners, which configuration does not accept yet.
 
 use super::functions::FunctionArn;
 use crate::config::ErrorFamily::{Mismatch, OperationDenied};

@@ -3,9 +3,11 @@
 //! Entries are resolved one by one; a bad one is reported and left out. Rules between things then run over what
 //! could be made out, so that one pass reports everything.
 
+mod acl;
 mod addresses;
 mod attachment;
 mod connectivity;
+mod forwarding;
 mod functions;
 mod health_check;
 mod inventory;
@@ -15,6 +17,7 @@ mod node;
 mod quotas;
 mod rules;
 mod scheduler;
+mod security_policy;
 mod server_group;
 mod servers;
 mod sticky_session;
@@ -32,8 +35,8 @@ use super::decode::{Field, Report};
 use super::error::{Finding, Place};
 use super::file::{ResourcesFile, VpcEntry};
 use crate::model::{
-    ListenerName, LoadBalancerName, NextHopName, Resources, ServerAddress, ServerGroupName,
-    TransitRouterName, VpcName, ZoneName,
+    AclName, ListenerName, LoadBalancerName, NextHopName, Resources, RuleDirection, SecurityPolicyName,
+    ServerAddress, ServerGroupName, TransitRouterName, VpcName, ZoneName,
 };
 use ipnet::{Ipv4Net, Ipv6Net};
 use serde_saphyr::Location;
@@ -51,6 +54,9 @@ struct Declared {
     server_groups: BTreeMap<String, Location>,
     instances: BTreeMap<String, Location>,
     interfaces: BTreeMap<String, Location>,
+    listeners: BTreeMap<String, Location>,
+    acls: BTreeMap<String, Location>,
+    security_policies: BTreeMap<String, Location>,
 }
 
 /// What a load balancer needs to know of a vSwitch.
@@ -99,13 +105,15 @@ impl Declared {
                 file.instances.items().iter().map(|entry| (&entry.head, &entry.id)),
             ),
             interfaces: BTreeMap::new(),
+            listeners: names!("listener", file.listeners),
+            acls: names!("ACL", file.acls),
+            security_policies: names!("security policy", file.security_policies),
         };
         let bound = file.instances.items().iter().flat_map(|instance| instance.interfaces.items());
         let interfaces = bound.chain(file.network_interfaces.items());
         declared.interfaces =
             report.distinct(("interface", "id"), interfaces.map(|entry| (&entry.head, &entry.id)));
         names!("health check template", file.health_check_templates);
-        names!("listener", file.listeners);
         let hops = file.transit_routers.items().iter().flat_map(|router| router.next_hops.items());
         report.distinct(("next hop", "name"), hops.map(|hop| (&hop.head, &hop.name)));
         for vpc in file.vpcs.items() {
@@ -167,6 +175,8 @@ pub(super) fn resolve_resources(
         let group = server_group::resolve_server_group(entry, &known, places, report);
         resources.server_groups.extend(group.map(|group| (group.name.clone(), group)));
     }
+    acl::resolve_acls(file, &mut resources, places, report);
+    security_policy::resolve_security_policies(file, &mut resources, places, report);
     for entry in file.listeners.items() {
         let listener = listener::resolve_listener(entry, &declared, places, report);
         resources.listeners.extend(listener.map(|listener| (listener.name.clone(), listener)));
@@ -178,6 +188,7 @@ pub(super) fn resolve_resources(
     connectivity::check_connectivity(&resources, &mut checks);
     addresses::check_addresses(&resources, &mut checks);
     listener::check_listeners(&resources, &mut checks);
+    forwarding::check_rules(&resources, &mut checks);
     report.errors.append(&mut checks.errors);
     report.warnings.append(&mut checks.warnings);
     resources
@@ -208,6 +219,16 @@ pub(super) enum Spot {
     Listener(ListenerName),
     ListenerPort(ListenerName),
     ListenerGroup(ListenerName),
+    IdleTimeout(ListenerName),
+    RequestTimeout(ListenerName),
+    SecurityPolicyOf(ListenerName),
+    CaCertificates(ListenerName),
+    Certificates(ListenerName),
+    QuicUpgrade(ListenerName),
+    AclOf(ListenerName),
+    Rule(ListenerName, RuleDirection, u16),
+    Acl(AclName),
+    SecurityPolicy(SecurityPolicyName),
 }
 
 /// Where the things of one file stand, and how messages name them.

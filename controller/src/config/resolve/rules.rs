@@ -57,7 +57,11 @@ pub(super) fn list<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
 }
 
 fn plural(noun: &str) -> String {
-    if noun.ends_with("ch") { format!("{noun}es") } else { format!("{noun}s") }
+    match noun.strip_suffix('y') {
+        Some(stem) => format!("{stem}ies"),
+        None if noun.ends_with("ch") => format!("{noun}es"),
+        None => format!("{noun}s"),
+    }
 }
 
 impl Report<'_> {

@@ -56,7 +56,7 @@ fn can_be_verified(name: &str) -> bool {
 
 /// At least one certificate, each of which the engine can trust: there one that it cannot would keep everything else
 /// from coming into force.
-fn check_certificates(pem: &str) -> Result<(), String> {
+pub(super) fn check_certificates(pem: &str) -> Result<(), String> {
     let mut authorities = RootCertStore::empty();
     for (number, certificate) in (1..).zip(CertificateDer::pem_slice_iter(pem.as_bytes())) {
         let certificate = certificate.map_err(|error| format!("not PEM: {error}"))?;

@@ -9,6 +9,7 @@ mod functions;
 mod groups;
 mod health_checks;
 mod inventory;
+mod listeners;
 mod members;
 mod node;
 mod quotas;

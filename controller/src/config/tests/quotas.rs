@@ -13,7 +13,7 @@ fn quotas(section: &str) -> Result<Quotas, Vec<String>> {
         .map_err(|errors| told(&errors))
 }
 
-// Holds SG-240
+// Holds SG-240, LR-13, LR-67
 #[test]
 fn may_be_raised_up_to_their_ceilings() {
     assert_eq!(parse_node(NODE_START, "n.yaml").unwrap().value.quotas, Quotas::default());
@@ -24,7 +24,19 @@ fn may_be_raised_up_to_their_ceilings() {
         "servers_per_standard_load_balancer" => quotas.servers_per_standard_load_balancer,
         "groups_per_server" => quotas.groups_per_server,
         "attachments_per_server_group" => quotas.attachments_per_server_group,
-        _ => quotas.server_group_weight,
+        "server_group_weight" => quotas.server_group_weight,
+        "listeners_per_basic_load_balancer" => quotas.listeners_per_basic_load_balancer,
+        "listeners_per_standard_load_balancer" => quotas.listeners_per_standard_load_balancer,
+        "rules_per_basic_load_balancer" => quotas.rules_per_basic_load_balancer,
+        "rules_per_standard_load_balancer" => quotas.rules_per_standard_load_balancer,
+        "additional_certificates_per_basic_load_balancer" => {
+            quotas.additional_certificates_per_basic_load_balancer
+        }
+        "additional_certificates_per_standard_load_balancer" => {
+            quotas.additional_certificates_per_standard_load_balancer
+        }
+        "idle_timeout" => quotas.idle_timeout,
+        _ => quotas.request_timeout,
     };
     for (key, field, default, ceiling) in [
         ("servers_per_basic_load_balancer", "ServersPerBasicLoadBalancer", 200, 400),
@@ -32,6 +44,24 @@ fn may_be_raised_up_to_their_ceilings() {
         ("groups_per_server", "GroupsPerServer", 200, 300),
         ("attachments_per_server_group", "AttachmentsPerServerGroup", 50, 100),
         ("server_group_weight", "ServerGroupWeight", 100, 10_000),
+        ("listeners_per_basic_load_balancer", "ListenersPerBasicLoadBalancer", 50, 80),
+        ("listeners_per_standard_load_balancer", "ListenersPerStandardLoadBalancer", 50, 100),
+        ("rules_per_basic_load_balancer", "RulesPerBasicLoadBalancer", 40, 100),
+        ("rules_per_standard_load_balancer", "RulesPerStandardLoadBalancer", 100, 10_000),
+        (
+            "additional_certificates_per_basic_load_balancer",
+            "AdditionalCertificatesPerBasicLoadBalancer",
+            10,
+            150,
+        ),
+        (
+            "additional_certificates_per_standard_load_balancer",
+            "AdditionalCertificatesPerStandardLoadBalancer",
+            25,
+            300,
+        ),
+        ("idle_timeout", "IdleTimeout", 600, 3600),
+        ("request_timeout", "RequestTimeout", 600, 3600),
     ] {
         assert_eq!(read(key, defaults), default, "{key}");
         for right in [1, ceiling] {
@@ -84,7 +114,7 @@ fn counts_servers_of_a_balancer_once_for_each_listener() {
         assert_eq!(kept("{}", &groups, &[&first, &second]), [""; 0]);
         let error = format!(
             "QuotaExceeded.ServersNum | load balancer \"{balancer}\" | {} servers, each counted for every listener \
-             that leads to it",
+             and rule that leads to it",
             default + 1
         );
         assert_eq!(kept("{}", &groups, &[&first, &second, &third]), [error]);
@@ -98,14 +128,115 @@ fn counts_servers_of_a_balancer_once_for_each_listener() {
 #[test]
 fn bounds_the_attachments_of_a_group() {
     let group = group_of("g1", 1);
-    let listeners: Vec<String> = (1..=51).map(|port| listener("alb1", port, "g1")).collect();
-    let listeners: Vec<&str> = listeners.iter().map(String::as_str).collect();
-    assert_eq!(kept("{}", &[&group], &listeners[..50]), [""; 0]);
+    // A rule counts once, however often it names the group; so does each mirror that a rule has alone.
+    let rules = |mirrors: usize| -> String {
+        let forwards = (1..=40).map(|n| {
+            format!(
+                "{{name: r{n}, priority: {n}, {PATH}, actions: [{{traffic_mirror: g1}}, {{forward: g1}}]}}"
+            )
+        });
+        let mirrors = (41..41 + mirrors).map(|n| {
+            format!("{{name: r{n}, priority: {n}, {PATH}, actions: [{{traffic_mirror: g1}}, {{redirect: {{port: 81}}}}]}}")
+        });
+        let listener = listener("alb1", 80, "g1");
+        format!(
+            "{}, rules: [{}]}}",
+            listener.trim_end_matches('}'),
+            forwards.chain(mirrors).collect::<Vec<_>>().join(", ")
+        )
+    };
+    assert_eq!(kept("{}", &[&group], &[&rules(9)]), [""; 0]);
     assert_eq!(
-        kept("{}", &[&group], &listeners),
+        kept("{}", &[&group], &[&rules(10)]),
         ["QuotaExceeded.ServerGroupAttachedNum | server group \"g1\" | attached 51 times"]
     );
-    assert_eq!(kept("{attachments_per_server_group: 51}", &[&group], &listeners), [""; 0]);
+    assert_eq!(kept("{attachments_per_server_group: 51}", &[&group], &[&rules(10)]), [""; 0]);
+}
+
+const PATH: &str = "conditions: [{path: [/a]}]";
+
+// Holds LR-67
+#[test]
+fn bounds_listeners_rules_and_certificates_of_a_balancer() {
+    let group = group_of("g1", 1);
+    let others = [group_of("g2", 0), group_of("g3", 0)];
+    let groups = [group.as_str(), &others[0], &others[1]];
+    for (balancer, edition, rules, certificates) in [("alb1", "standard", 100, 25), ("alb4", "basic", 40, 10)]
+    {
+        let listeners: Vec<String> =
+            (1..=51).map(|port| listener(balancer, port, ["g2", "g3"][port % 2])).collect();
+        let listeners: Vec<&str> = listeners.iter().map(String::as_str).collect();
+        assert_eq!(kept("{}", &groups, &listeners[..50]), [""; 0]);
+        let expected = |what: &str, value: String| {
+            vec![format!("QuotaExceeded.{what} | load balancer \"{balancer}\" | {value}")]
+        };
+        assert_eq!(kept("{}", &groups, &listeners), expected("ListenersNum", "51 listeners".into()));
+        let quota = format!("{{listeners_per_{edition}_load_balancer: 51}}");
+        assert_eq!(kept(&quota, &groups, &listeners), [""; 0]);
+
+        let with_rules = |count: usize| {
+            let rule =
+                |n| format!("{{name: r{n}, priority: {n}, {PATH}, actions: [{{redirect: {{port: 81}}}}]}}");
+            let rules = (1..=count).map(rule).collect::<Vec<_>>().join(", ");
+            format!("{}, rules: [{rules}]}}", listener(balancer, 80, "g1").trim_end_matches('}'))
+        };
+        assert_eq!(kept("{}", &groups, &[&with_rules(rules)]), [""; 0]);
+        let text = with_rules(rules + 1);
+        assert_eq!(kept("{}", &groups, &[&text]), expected("RulesNum", format!("{} rules", rules + 1)));
+        let quota = format!("{{rules_per_{edition}_load_balancer: {}}}", rules + 1);
+        assert_eq!(kept(&quota, &groups, &[&text]), [""; 0]);
+
+        let with_certificates = |count: usize| {
+            let names = (0..=count).map(|n| format!("cert{n}")).collect::<Vec<_>>().join(", ");
+            listener(balancer, 443, "g1")
+                .replace("protocol: HTTP", &format!("protocol: HTTPS, certificates: [{names}]"))
+        };
+        assert_eq!(kept("{}", &groups, &[&with_certificates(certificates)]), [""; 0]);
+        let text = with_certificates(certificates + 1);
+        let value = format!("{} certificates beside the default ones", certificates + 1);
+        assert_eq!(kept("{}", &groups, &[&text]), expected("AdditionalCertificatesNum", value));
+        let quota = format!("{{additional_certificates_per_{edition}_load_balancer: {}}}", certificates + 1);
+        assert_eq!(kept(&quota, &groups, &[&text]), [""; 0]);
+    }
+}
+
+// Holds LR-13
+#[test]
+fn bounds_the_timeouts_of_listeners() {
+    let group = group_of("g1", 1);
+    let with = |settings: &str| format!("{}, {settings}}}", listener("alb1", 80, "g1").trim_end_matches('}'));
+    for (key, field) in [("idle_timeout", "IdleTimeout"), ("request_timeout", "RequestTimeout")] {
+        assert_eq!(kept("{}", &[&group], &[&with(&format!("{key}: 600"))]), [""; 0]);
+        let long = with(&format!("{key}: 3600"));
+        assert_eq!(
+            kept("{}", &[&group], &[&long]),
+            [format!("IllegalParam.{field} | listener \"l80\" | {key} 3600")]
+        );
+        assert_eq!(kept(&format!("{{{key}: 3600}}"), &[&group], &[&long]), [""; 0]);
+        assert_eq!(
+            kept(&format!("{{{key}: 3600}}"), &[&group], &[&with(&format!("{key}: 3601"))]),
+            [format!("IllegalParam.{field} | listener \"l80\" | {key} 3601")]
+        );
+    }
+}
+
+// Holds SG-240, LR-94
+#[test]
+fn bounds_the_weights_of_groups_in_rules() {
+    let group = group_of("g1", 1);
+    let with = |weight: u32| {
+        let groups = format!("[{{group: g1, weight: {weight}}}]");
+        let rule = format!("{{name: r1, priority: 1, {PATH}, actions: [{{forward: {{groups: {groups}}}}}]}}");
+        format!("{}, rules: [{rule}]}}", listener("alb1", 80, "g1").trim_end_matches('}'))
+    };
+    assert_eq!(kept("{}", &[&group], &[&with(100)]), [""; 0]);
+    assert_eq!(
+        kept("{}", &[&group], &[&with(101)]),
+        [
+            "QuotaExceeded.ServerGroupWeight | listener \"l80\", rule \"r1\" | server group \"g1\" with weight 101"
+        ]
+    );
+    assert_eq!(kept("{server_group_weight: 101}", &[&group], &[&with(101)]), [""; 0]);
 }
 
 // Holds SG-240

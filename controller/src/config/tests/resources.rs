@@ -355,38 +355,3 @@ fn refuses_a_group_of_another_vpc() {
                     \"vpc2\"; use a group of the load balancer's VPC; servers elsewhere join it with `remote_ip: true`";
     assert!(errors.iter().any(|line| line == expected), "{errors:#?}");
 }
-
-#[test]
-fn bounds_ports_and_timeouts_of_a_listener() {
-    assert_eq!(
-        errors(&[(
-            "port: 80, server_group: web",
-            "port: 0, server_group: web, idle_timeout: 0, request_timeout: 601"
-        )]),
-        [
-            "[IllegalParam.ListenerPort] listener \"http\": port 0: outside 1 to 65535; write a number from 1 to 65535",
-            "[IllegalParam.IdleTimeout] listener \"http\": idle_timeout 0: outside 1 to 600; write a number from 1 to 600",
-            "[IllegalParam.RequestTimeout] listener \"http\": request_timeout 601: outside 1 to 600; write a number from 1 to 600",
-        ]
-    );
-}
-
-#[test]
-fn refuses_http_settings_on_a_tcp_listener() {
-    assert_eq!(
-        errors(&[("server_group: tcp-web}", "server_group: tcp-web, x_forwarded_for: true}")]),
-        [
-            "[IllegalParam.XForwardedForEnabled] listener \"tcp\": x_forwarded_for: a setting of HTTP listeners only; remove it"
-        ]
-    );
-}
-
-#[test]
-fn refuses_protocols_that_are_not_there_yet() {
-    assert_eq!(
-        errors(&[("protocol: HTTP, port", "protocol: HTTPS, port")]),
-        [
-            "[IllegalParam.ListenerProtocol] listener \"http\": protocol HTTPS: HTTPS listeners are not supported yet; write HTTP or TCP"
-        ]
-    );
-}

@@ -1,23 +1,24 @@
 //! What the L7 engine is told.
 
 use super::{World, server_address, zone};
+use crate::certificate::tests::certificate;
 use crate::health::group::RampStanding;
 use crate::health::{Moment, Status};
 use crate::model::ListenerProtocol::{Http, Tcp};
 use crate::model::{
-    FunctionTrigger, GroupProtocol, HashFactor, LoadBalancerName, Scheduler, ServerGroup, ServerGroupName,
-    StickySession, TlsVerification, VswitchName, ZoneMapping, ZoneName,
+    CertificateName, FunctionTrigger, GroupProtocol, HashFactor, LoadBalancerName, Scheduler, ServerGroup,
+    ServerGroupName, StickySession, TlsVerification, VswitchName, ZoneMapping, ZoneName,
 };
-use crate::plan::{Ids, snapshot, sources};
+use crate::plan::{Ids, SnapshotInputs, snapshot, sources};
 use crate::snapshot::{
     FunctionSnapshot, GroupSnapshot, ListenerSnapshot, Ramp, SchedulerSnapshot, ServerSnapshot, Snapshot,
     StickySnapshot, UpstreamProtocol, VerificationSnapshot,
 };
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
-fn world() -> World {
+pub(super) fn world() -> World {
     let mut world = World::new();
     web(&mut world, &[("172.16.1.20:80", 100), ("172.16.1.21:80", 50)]);
     world.listener(Http, 80, "web");
@@ -35,10 +36,20 @@ fn group(world: &mut World) -> &mut ServerGroup {
 }
 
 fn told_with(world: &World, ids: &mut Ids) -> Snapshot {
-    snapshot(&world.node, &world.resources, &world.standings, &BTreeSet::new(), ids)
+    told_without(world, &[], ids)
 }
 
-fn told(world: &World) -> Snapshot {
+/// Zones `dead` are; the store holds certificates "www" and "api".
+pub(super) fn told_without(world: &World, dead: &[&str], ids: &mut Ids) -> Snapshot {
+    let World { node, resources, standings, .. } = world;
+    let dead = dead.iter().map(|zone| ZoneName::new(*zone)).collect();
+    let certificates = ["www", "api"].map(|name| (CertificateName::new(name), certificate(&[name])));
+    let certificates = BTreeMap::from(certificates);
+    let inputs = SnapshotInputs { node, resources, standings, dead: &dead, certificates: &certificates };
+    snapshot(&inputs, ids)
+}
+
+pub(super) fn told(world: &World) -> Snapshot {
     told_with(world, &mut Ids::default())
 }
 
@@ -55,7 +66,7 @@ fn statuses(world: &mut World, statuses: &[(Status, bool)]) {
 }
 
 /// Zone b beside zone a.
-fn second_zone(world: &mut World) {
+pub(super) fn second_zone(world: &mut World) {
     world.node.zones.push(zone("b", Ipv4Addr::new(172, 16, 2, 10)));
     let balancer = world.resources.load_balancers.get_mut(&LoadBalancerName::new("lb")).unwrap();
     balancer.zone_mappings.push(ZoneMapping {
@@ -274,13 +285,7 @@ fn connections_come_from_zones_whose_interface_is_up_while_there_is_one() {
     assert_eq!(from(&["a"]), ["172.16.2.101"]);
     assert_eq!(from(&["b"]), ["172.16.1.101", "172.16.1.102"]);
     assert_eq!(from(&["a", "b"]), ["172.16.1.101", "172.16.1.102", "172.16.2.101"]);
-    let told = snapshot(
-        &world.node,
-        &world.resources,
-        &world.standings,
-        &BTreeSet::from([ZoneName::new("a")]),
-        &mut Ids::default(),
-    );
+    let told = told_without(&world, &["a"], &mut Ids::default());
     let sources: Vec<&[IpAddr]> =
         told.listeners.iter().map(|listener| listener.local_addresses.as_slice()).collect();
     assert_eq!(sources, [["172.16.2.101".parse::<IpAddr>().unwrap()]; 2]);

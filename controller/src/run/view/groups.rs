@@ -22,12 +22,8 @@ impl Control {
         let health = self.health.get(&group.name);
         let statuses =
             health.into_iter().flat_map(|health| health.standings()).map(|standing| standing.status);
-        let listeners: Vec<&Listener> = self
-            .resources
-            .listeners
-            .values()
-            .filter(|listener| listener.server_group == group.name)
-            .collect();
+        let listeners: Vec<&Listener> =
+            self.resources.listeners.values().filter(|listener| listener.uses(&group.name)).collect();
         let balancers: BTreeSet<String> =
             listeners.iter().map(|listener| listener.load_balancer.to_string()).collect();
         let (scheduler, hash) = match &group.scheduler {

@@ -49,9 +49,8 @@ impl Control {
 
     /// Servers of groups that no listener uses: nothing is known of them but what is configured.
     pub(super) fn servers_not_in_use(&self, only: Option<&ServerGroupName>) -> Vec<ServerView> {
-        let is_used = |name: &ServerGroupName| {
-            self.resources.listeners.values().any(|listener| listener.server_group == *name)
-        };
+        let is_used =
+            |name: &ServerGroupName| self.resources.listeners.values().any(|listener| listener.uses(name));
         let groups = self.resources.server_groups.values();
         groups
             .filter(|group| only.is_none_or(|only| *only == group.name) && !is_used(&group.name))
