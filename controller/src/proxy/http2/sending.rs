@@ -13,6 +13,29 @@ const FRAME_BYTES: usize = 16 * 1024;
 /// Body bytes of one connection that wait for the socket, however many streams they are of.
 const QUEUED_BYTES: usize = 256 * 1024;
 
+/// Buffers of frames kept for more of them, on a thread.
+const SPARES: usize = 64;
+
+thread_local! {
+    /// Frames are larger than what allocators keep at hand, and always the same few are on their way.
+    static SPARE: RefCell<Vec<Vec<u8>>> = const { RefCell::new(Vec::new()) };
+}
+
+fn take_spare() -> Vec<u8> {
+    SPARE.with_borrow_mut(Vec::pop).unwrap_or_default()
+}
+
+fn put_spare(mut bytes: Vec<u8>) {
+    bytes.clear();
+    // A thread that ends needs none.
+    let _ = SPARE.try_with(|spare| {
+        let mut spare = spare.borrow_mut();
+        if spare.len() < SPARES && bytes.capacity() > 0 && bytes.capacity() <= 2 * FRAME_BYTES {
+            spare.push(bytes);
+        }
+    });
+}
+
 /// What a connection's streams share with the task that drives it.
 #[derive(Default)]
 pub struct Queue {
@@ -96,6 +119,7 @@ impl Buf for Chunk {
 impl Drop for Chunk {
     fn drop(&mut self) {
         self.queue.release(self.bytes.len());
+        put_spare(std::mem::take(&mut self.bytes));
     }
 }
 
@@ -148,6 +172,7 @@ impl Sending {
         }
         let taken = wanted.min(stream.capacity() - held);
         if held == 0 {
+            state.held = take_spare();
             queue.holding.borrow_mut().push(self.0.clone());
             queue.wake_driver();
         }
@@ -195,7 +220,8 @@ impl Drop for Sending {
 
 impl State {
     fn drop_held(&mut self, queue: &Queue) {
-        queue.release(std::mem::take(&mut self.held).len());
+        queue.release(self.held.len());
+        put_spare(std::mem::take(&mut self.held));
     }
 
     /// Errors: the peer reset the stream, or it has ended.
