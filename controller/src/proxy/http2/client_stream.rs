@@ -104,7 +104,8 @@ impl Stream for ClientStream {
     fn reset(&self, reason: Reset) {
         let reason = match reason {
             Reset::Internal => Reason::INTERNAL_ERROR,
-            Reset::NoError => Reason::NO_ERROR,
+            // h2 does so by itself as its handles go, after the response, which a reset now would take back.
+            Reset::NoError => return,
             Reset::Protocol => Reason::PROTOCOL_ERROR,
         };
         if !self.sending.reset(reason)

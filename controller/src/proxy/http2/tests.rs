@@ -825,3 +825,34 @@ fn a_closing_listener_loses_no_request() {
         },
     );
 }
+
+/// An answer before the request's body came whole, which the client is then told to keep.
+#[test]
+fn an_early_answer_is_whole_before_the_rest_of_the_request_is_refused() {
+    let on_request = |incoming: Incoming| {
+        reactor::spawn(async move {
+            let stream = incoming.stream;
+            stream.send_head(Response::new(()), false).unwrap();
+            write_all(&stream, b"200 early").await.unwrap();
+            poll_fn(|cx| stream.poll_finish(cx, &mut None)).await.unwrap();
+            stream.reset(Reset::NoError);
+        });
+    };
+    serve_one(
+        Limits::new(IDLE_NS),
+        || false,
+        on_request,
+        |stream| {
+            let mut raw = Raw::new(stream);
+            raw.send(&frame(HEADERS, END_HEADERS, 1, &block(&GET)));
+            let data = raw.wait_for(&[DATA, RST_STREAM]);
+            assert_eq!((data.kind, data.flags, &*data.payload), (DATA, END_STREAM, &b"200 early"[..]));
+            assert_eq!(code(&raw.wait_for(&[DATA, RST_STREAM]).payload), NO_ERROR);
+            // The whole request came: nothing is to be refused.
+            raw.send(&get(3));
+            assert_eq!(raw.outcome(3), Outcome::Status(200));
+            raw.send(&get(5));
+            assert_eq!(raw.wait_for(&[DATA, RST_STREAM]).kind, DATA);
+        },
+    );
+}
