@@ -1,192 +1,206 @@
-//! Patterns by what a text must begin or end with, so that a text is held against few of them.
+//! Finds, of many rules, the few that a host and a path leave, so that 10,000 rules cost little more than ten.
+//!
+//! Two steps. The host leads to classes of rules: those that name it, those with a wildcard that begins or ends as it
+//! does, and those that any host may match. In each class the path leads to rules in the same way. Every entry knows
+//! the smallest rule behind it, and is passed over if a smaller one is already known to match: of all rules that match,
+//! the first in the list is found (LR-63), whichever way led to it.
+//!
+//! Absent here: what else a rule asks for. Whoever is led to a rule still checks that.
 
-use super::pattern::{Compiled, Wildcard};
-use std::collections::HashMap;
-use std::hash::{BuildHasherDefault, Hasher};
+use super::condition::Check;
+use super::pattern::{Key, Matcher};
+use super::table::Table;
+use std::collections::BTreeMap;
 
-/// Longer anchors are cut: what they leave out is seen when the pattern is held against the text.
-const ANCHOR_BYTES_MAX: usize = 128;
+/// A class of at most so many rules is a plain list: comparing a few paths is faster than looking them up.
+const LIST_RULES_MAX: usize = 8;
 
-/// Patterns with what belongs to each, `T`.
-#[derive(Debug)]
-pub struct Index<T> {
-    entries: Vec<Entry<T>>,
-    literals: Table,
-    prefixes: Anchored,
-    suffixes: Anchored,
-    /// Positions of patterns with neither: regular expressions, and `*` or `?` at both ends.
-    others: Vec<u32>,
+/// A rule that may match.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Candidate {
+    /// Its place in the list.
+    pub(super) rule: u32,
+    /// Whether its host is still to be checked.
+    pub(super) check_host: bool,
+    /// Whether its path is.
+    pub(super) check_path: bool,
 }
 
-#[derive(Debug)]
-struct Entry<T> {
-    pattern: Compiled,
-    /// The anchor says it all.
-    is_anchor: bool,
-    of: T,
+/// Host and path conditions of a rule; `None`: it has none.
+#[derive(Debug, Default)]
+pub(super) struct Place {
+    pub(super) host: Option<Box<[Matcher]>>,
+    pub(super) path: Option<Box<[Matcher]>>,
 }
 
-/// Positions of entries by the hash of their anchor. Two anchors of one hash share a place, which costs a comparison.
-type Table = HashMap<u64, Vec<u32>, BuildHasherDefault<Hashed>>;
-
-/// Anchors of one end.
-#[derive(Debug)]
-struct Anchored {
-    table: Table,
-    /// Which lengths there are, a bit each.
-    lengths: [u64; ANCHOR_BYTES_MAX / 64 + 1],
+impl Place {
+    /// Takes `check` if it is the first on host or path, else gives it back.
+    pub(super) fn take(&mut self, check: Check) -> Option<Check> {
+        match check {
+            Check::Host(values) if self.host.is_none() => self.host = Some(values),
+            Check::Path(values) if self.path.is_none() => self.path = Some(values),
+            other => return Some(other),
+        }
+        None
+    }
 }
 
-impl<T> Index<T> {
-    /// Of `patterns`, each of which is there once.
-    pub fn new(patterns: Vec<(Compiled, T)>) -> Index<T> {
-        // Of a wildcard's two ends the one that fewer others share tells more.
-        let mut shared: HashMap<(bool, Vec<u8>), usize> = HashMap::new();
-        for (pattern, _) in &patterns {
-            if let Compiled::Wildcard(wildcard) = pattern {
-                let (prefix, suffix) = cut_ends(wildcard);
-                *shared.entry((true, prefix.to_vec())).or_default() += 1;
-                *shared.entry((false, suffix.to_vec())).or_default() += 1;
+/// All rules of a set by host and path.
+#[derive(Debug, Default)]
+pub(super) struct Index {
+    /// To positions in `classes`.
+    hosts: TextIndex,
+    classes: Vec<Class>,
+    /// What classes and path indexes list, each list ascending.
+    candidates: Vec<Candidate>,
+}
+
+/// Rules whose host conditions are found in the same way.
+#[derive(Debug)]
+enum Class {
+    List(Range),
+    /// To positions in `lists`.
+    Indexed {
+        paths: Box<TextIndex>,
+        lists: Vec<Range>,
+    },
+}
+
+/// A part of [`Index::candidates`].
+#[derive(Clone, Copy, Debug)]
+struct Range {
+    start: u32,
+    end: u32,
+}
+
+impl Index {
+    /// `places` are those of the rules in their order.
+    pub(super) fn new<'a>(places: impl Iterator<Item = &'a Place>) -> Index {
+        let places: Vec<&Place> = places.collect();
+        let mut by_host: BTreeMap<Key<'_>, Vec<Candidate>> = BTreeMap::new();
+        for (rule, place) in (0..).zip(&places) {
+            for (key, is_all) in keys(place.host.as_deref()) {
+                let candidate = Candidate { rule, check_host: !is_all, check_path: place.path.is_some() };
+                add(by_host.entry(key).or_default(), candidate);
             }
         }
-        let mut index = Index {
-            entries: Vec::with_capacity(patterns.len()),
-            literals: Table::default(),
-            prefixes: Anchored::new(),
-            suffixes: Anchored::new(),
-            others: Vec::new(),
-        };
-        for (position, (pattern, of)) in (0..).zip(patterns) {
-            let mut is_anchor = false;
-            match &pattern {
-                Compiled::Literal(text) => index.literals.entry(hash_of(text)).or_default().push(position),
-                Compiled::Wildcard(wildcard) => {
-                    let (prefix, suffix) = cut_ends(wildcard);
-                    let sharing = |is_prefix: bool, anchor: &[u8]| {
-                        if anchor.is_empty() { usize::MAX } else { shared[&(is_prefix, anchor.to_vec())] }
-                    };
-                    let whole = wildcard.ends();
-                    is_anchor = wildcard.is_one_end() && (prefix, suffix) == whole;
-                    match (prefix.is_empty(), suffix.is_empty()) {
-                        (true, true) => index.others.push(position),
-                        _ if sharing(true, prefix) <= sharing(false, suffix) => {
-                            index.prefixes.insert(prefix.iter(), prefix.len(), position);
-                        }
-                        _ => index.suffixes.insert(suffix.iter().rev(), suffix.len(), position),
-                    }
-                }
-                Compiled::Regex(_) => index.others.push(position),
-            }
-            index.entries.push(Entry { pattern, is_anchor, of });
+        let mut index = Index::default();
+        let mut hosts = Vec::with_capacity(by_host.len());
+        for (key, candidates) in by_host {
+            hosts.push((key, index.classes.len() as u32, candidates[0].rule));
+            let class = index.class(&places, candidates);
+            index.classes.push(class);
         }
+        index.hosts = TextIndex::new(hosts);
         index
     }
 
-    /// Calls `visit` with what belongs to each pattern that `text` looks like, in no order.
-    pub fn find<'a>(&'a self, text: &[u8], mut visit: impl FnMut(&'a T)) {
-        if !self.literals.is_empty()
-            && let Some(positions) = self.literals.get(&hash_of(text))
-        {
-            self.check(positions, text, false, &mut visit);
+    fn class(&mut self, places: &[&Place], candidates: Vec<Candidate>) -> Class {
+        if candidates.len() <= LIST_RULES_MAX {
+            return Class::List(self.list(candidates));
         }
-        self.prefixes.find(text.iter(), |positions| self.check(positions, text, true, &mut visit));
-        self.suffixes.find(text.iter().rev(), |positions| self.check(positions, text, true, &mut visit));
-        self.check(&self.others, text, false, &mut visit);
-    }
-
-    fn check<'a>(&'a self, positions: &[u32], text: &[u8], anchored: bool, visit: &mut impl FnMut(&'a T)) {
-        for &position in positions {
-            let entry = &self.entries[position as usize];
-            // Equal hashes are no equal anchors, so one end alone is held against the text as well.
-            let is_one = anchored && entry.is_anchor;
-            let matches = match &entry.pattern {
-                Compiled::Wildcard(wildcard) if is_one => {
-                    let (prefix, suffix) = wildcard.ends();
-                    text.starts_with(prefix) && text.ends_with(suffix)
-                }
-                pattern => pattern.matches(text),
-            };
-            if matches {
-                visit(&entry.of);
+        let mut by_path: BTreeMap<Key<'_>, Vec<Candidate>> = BTreeMap::new();
+        for candidate in candidates {
+            for (key, is_all) in keys(places[candidate.rule as usize].path.as_deref()) {
+                add(by_path.entry(key).or_default(), Candidate { check_path: !is_all, ..candidate });
             }
         }
-    }
-}
-
-fn cut_ends(wildcard: &Wildcard) -> (&[u8], &[u8]) {
-    let (prefix, suffix) = wildcard.ends();
-    (
-        &prefix[..prefix.len().min(ANCHOR_BYTES_MAX)],
-        &suffix[suffix.len() - suffix.len().min(ANCHOR_BYTES_MAX)..],
-    )
-}
-
-impl Anchored {
-    fn new() -> Anchored {
-        Anchored { table: Table::default(), lengths: [0; ANCHOR_BYTES_MAX / 64 + 1] }
-    }
-
-    fn insert<'a>(&mut self, anchor: impl Iterator<Item = &'a u8>, length: usize, position: u32) {
-        self.lengths[length / 64] |= 1 << (length % 64);
-        self.table.entry(anchor.fold(START, |hash, byte| step(hash, *byte))).or_default().push(position);
-    }
-
-    /// Hashes `text` byte by byte, and looks only where there are anchors of the length come to.
-    fn find<'a>(&self, mut text: impl Iterator<Item = &'a u8>, mut visit: impl FnMut(&[u32])) {
-        if self.table.is_empty() {
-            return;
+        let mut lists = Vec::with_capacity(by_path.len());
+        let mut paths = Vec::with_capacity(by_path.len());
+        for (key, candidates) in by_path {
+            paths.push((key, lists.len() as u32, candidates[0].rule));
+            lists.push(self.list(candidates));
         }
-        let (mut hash, mut hashed) = (START, 0);
-        for (word, bits) in self.lengths.iter().enumerate() {
-            let mut bits = *bits;
-            while bits != 0 {
-                let length = word * 64 + bits.trailing_zeros() as usize;
-                bits &= bits - 1;
-                while hashed < length {
-                    let Some(byte) = text.next() else { return };
-                    hash = step(hash, *byte);
-                    hashed += 1;
-                }
-                if let Some(positions) = self.table.get(&hash) {
-                    visit(positions);
-                }
+        Class::Indexed { paths: Box::new(TextIndex::new(paths)), lists }
+    }
+
+    fn list(&mut self, candidates: Vec<Candidate>) -> Range {
+        let start = self.candidates.len() as u32;
+        self.candidates.extend(candidates);
+        Range { start, end: self.candidates.len() as u32 }
+    }
+
+    /// The first rule that `holds` approves of among those that `host`, without port and in lower case, and `path` lead
+    /// to. Every rule whose host and path conditions hold is led to, unless one before it was approved of.
+    pub(super) fn find(
+        &self,
+        host: &[u8],
+        path: &[u8],
+        mut holds: impl FnMut(Candidate) -> bool,
+    ) -> Option<u32> {
+        let found =
+            self.hosts.visit(host, u32::MAX, &mut |class, bound| match &self.classes[class as usize] {
+                Class::List(range) => self.first(*range, bound, &mut holds),
+                Class::Indexed { paths, lists } => paths.visit(path, bound, &mut |list, bound| {
+                    self.first(lists[list as usize], bound, &mut holds)
+                }),
+            });
+        (found != u32::MAX).then_some(found)
+    }
+
+    /// The first rule of a list that `holds` approves of, if it is smaller than `bound`, else `bound`.
+    fn first(&self, range: Range, bound: u32, holds: &mut impl FnMut(Candidate) -> bool) -> u32 {
+        let list = &self.candidates[range.start as usize..range.end as usize];
+        let mut before = list.iter().take_while(|candidate| candidate.rule < bound);
+        before.find(|candidate| holds(**candidate)).map_or(bound, |candidate| candidate.rule)
+    }
+}
+
+/// What leads to a rule with these conditions on a text; none of them if it can never match.
+fn keys(values: Option<&[Matcher]>) -> Vec<(Key<'_>, bool)> {
+    values.map_or_else(|| vec![(Key::Any, true)], |values| values.iter().map(Matcher::key).collect())
+}
+
+/// Adds a rule to the list of those before it. Where it is there already, what one way is sure of need not be checked.
+fn add(list: &mut Vec<Candidate>, candidate: Candidate) {
+    match list.last_mut() {
+        Some(last) if last.rule == candidate.rule => {
+            last.check_host &= candidate.check_host;
+            last.check_path &= candidate.check_path;
+        }
+        _ => list.push(candidate),
+    }
+}
+
+/// Leads from a text to numbers, by the whole of it, by what it begins with, by what it ends with.
+#[derive(Debug, Default)]
+struct TextIndex {
+    exact: Table,
+    prefixes: Table,
+    suffixes: Table,
+    /// Number of what any text leads to, and the smallest rule there.
+    any: Option<(u32, u32)>,
+}
+
+impl TextIndex {
+    /// Of keys, each once, with their numbers and the smallest rule there.
+    fn new(keys: Vec<(Key<'_>, u32, u32)>) -> TextIndex {
+        let (mut exact, mut prefixes, mut suffixes, mut any) = (vec![], vec![], vec![], None);
+        for (key, number, first) in keys {
+            match key {
+                Key::Exact(text) => exact.push((text, number, first)),
+                Key::Prefix(text) => prefixes.push((text, number, first)),
+                Key::Suffix(text) => suffixes.push((text, number, first)),
+                Key::Any => any = Some((number, first)),
             }
         }
-    }
-}
-
-/// Length matters too: the empty hash is not that of zeros.
-const START: u64 = 0xcbf2_9ce4_8422_2325;
-
-/// FNV-1a. Whoever sends requests cannot choose what is in the tables, so collisions cannot be made.
-fn step(hash: u64, byte: u8) -> u64 {
-    (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
-}
-
-/// Eight bytes at a time, since literals are hashed whole.
-fn hash_of(text: &[u8]) -> u64 {
-    let mut hash = START ^ text.len() as u64;
-    let (words, rest) = text.as_chunks::<8>();
-    for word in words {
-        hash = (hash ^ u64::from_le_bytes(*word)).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29);
-    }
-    rest.iter().fold(hash, |hash, byte| step(hash, *byte))
-}
-
-/// Takes a hash for what it is, mixed once more for the table's use of its upper bits.
-#[derive(Default)]
-struct Hashed(u64);
-
-impl Hasher for Hashed {
-    fn write(&mut self, _: &[u8]) {
-        unreachable!("keys are u64");
+        TextIndex {
+            exact: Table::of_prefixes(&exact),
+            prefixes: Table::of_prefixes(&prefixes),
+            suffixes: Table::of_suffixes(&suffixes),
+            any,
+        }
     }
 
-    fn write_u64(&mut self, hash: u64) {
-        self.0 = hash ^ hash.wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(32);
-    }
-
-    fn finish(&self) -> u64 {
-        self.0
+    /// Calls `take` with every number that `text` leads to and `bound`, which `take` makes smaller; not with those whose
+    /// smallest rule is not below `bound`. Returns the bound at last.
+    fn visit(&self, text: &[u8], bound: u32, take: &mut impl FnMut(u32, u32) -> u32) -> u32 {
+        let bound = self.exact.whole(text, bound, take);
+        let bound = self.prefixes.prefixes(text, bound, take);
+        let bound = self.suffixes.suffixes(text, bound, take);
+        match self.any {
+            Some((number, first)) if first < bound => take(number, bound),
+            _ => bound,
+        }
     }
 }

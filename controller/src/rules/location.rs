@@ -1,6 +1,6 @@
 //! Where a redirect leads, and what a rewrite makes of a request (LR-97 to LR-101).
 
-use super::matcher::{Captures, without_port};
+use super::{Captures, without_port};
 use crate::model::{Piece, Redirect, Rewrite, Template};
 
 /// Longest text that templates make, bytes: captures and the client's own path can be repeated in them.

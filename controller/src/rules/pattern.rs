@@ -1,248 +1,283 @@
-//! Texts and what they must look like (LR-80 to LR-85).
+//! Literals, wildcards and regular expressions, compiled (LR-80 to LR-85).
+//!
+//! Everything here works on bytes as they came: what a client sends need not be UTF-8, and in a regular expression `.`
+//! and `\w` mean single bytes unless it says `(?u)`.
 
+use super::wildcard::Wildcard;
 use crate::model::Pattern;
-use memchr::memmem;
 use regex::bytes::{Regex, RegexBuilder};
 
-/// Compiled size of one regular expression, bytes, and of its cache per thread.
-const REGEX_BYTES: usize = 256 * 1024;
+/// A regular expression that takes more memory compiled is refused (LR-85). Its search is linear in the text, but with
+/// a factor that may be as large as this.
+const REGEX_BYTES_MAX: usize = 256 << 10;
+/// Memory for each regular expression and thread in which its search goes faster; beyond, it goes slower.
+const REGEX_CACHE_BYTES_MAX: usize = 256 << 10;
+/// Parentheses within each other.
+const REGEX_NEST_MAX: u32 = 32;
 
-/// What a pattern is held against, as far as it decides how.
+/// What a pattern is held against.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Subject {
-    /// A host; case never matters (LR-82, LR-84).
+    /// The host, in which case never matters (LR-82, LR-84).
     Host,
     /// Anything else.
     Other,
 }
 
-/// A pattern ready to be held against texts.
-#[derive(Clone, Debug)]
-pub enum Compiled {
-    Literal(Box<[u8]>),
-    Wildcard(Wildcard),
-    Regex(Regex),
-}
-
-/// How many groups of a regular expression capture; 0 for other patterns.
+/// Number of capture groups of `pattern` (LR-98); 0 unless it is a regular expression. A rule set takes every pattern
+/// that this accepts.
 ///
-/// Errors: what is wrong with it, in words.
+/// Errors: what is wrong with the pattern, on one line: a regular expression that is none, uses back-references or
+/// look-around (LR-85), or is too large; a wildcard with over 128 characters between two `*` and a `?` among them.
 pub fn check_pattern(pattern: &Pattern, subject: Subject) -> Result<usize, String> {
-    Ok(match Compiled::new(pattern, subject)? {
-        Compiled::Regex(regex) => regex.captures_len() - 1,
-        Compiled::Literal(_) | Compiled::Wildcard(_) => 0,
+    Ok(match Matcher::new(pattern, subject)? {
+        // The whole match counts as a group there.
+        Matcher::Regex(regex) => regex.captures_len() - 1,
+        _ => 0,
     })
 }
 
-impl Compiled {
-    /// Errors: what is wrong with a regular expression, in words.
-    pub fn new(pattern: &Pattern, subject: Subject) -> Result<Compiled, String> {
-        Ok(match pattern {
-            Pattern::Literal(text) => Compiled::Literal(text.as_bytes().into()),
-            Pattern::Wildcard(text) => Compiled::Wildcard(Wildcard::new(text.as_bytes())),
-            Pattern::Regex { pattern, ignore_case } => Compiled::Regex(
-                RegexBuilder::new(pattern)
-                    .case_insensitive(*ignore_case || subject == Subject::Host)
-                    // Paths and hosts are bytes, of which only ASCII means anything.
-                    .unicode(false)
-                    .size_limit(REGEX_BYTES)
-                    .dfa_size_limit(REGEX_BYTES)
-                    .build()
-                    .map_err(|error| match error {
-                        regex::Error::CompiledTooBig(_) => "it is too large once compiled".to_owned(),
-                        error => last_line(&error.to_string()),
-                    })?,
-            ),
-        })
-    }
-
-    /// Whether `text` looks like it.
-    pub fn matches(&self, text: &[u8]) -> bool {
-        match self {
-            Compiled::Literal(literal) => **literal == *text,
-            Compiled::Wildcard(wildcard) => wildcard.matches(text),
-            Compiled::Regex(regex) => regex.is_match(text),
-        }
-    }
+/// A compiled pattern.
+#[derive(Debug)]
+pub(super) enum Matcher {
+    /// The whole text.
+    Literal(Box<[u8]>),
+    /// What the text begins with.
+    Prefix(Box<[u8]>),
+    /// What the text ends with.
+    Suffix(Box<[u8]>),
+    /// Any other wildcard.
+    Wildcard(Box<Wildcard>),
+    /// What is found in the text.
+    Regex(Box<Regex>),
 }
 
-/// What the crate draws over several lines ends with the words.
-fn last_line(text: &str) -> String {
-    text.lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned()
+/// What an index can find a pattern by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Key<'a> {
+    /// The whole text.
+    Exact(&'a [u8]),
+    /// What the text begins with; not empty.
+    Prefix(&'a [u8]),
+    /// What the text ends with; not empty.
+    Suffix(&'a [u8]),
+    /// Nothing: every text may match.
+    Any,
 }
 
-/// A pattern with `*` and `?`.
-#[derive(Clone, Debug)]
-pub struct Wildcard {
-    /// Between the `*`; `?` stands for itself here. At least one.
-    segments: Vec<Segment>,
-}
-
-#[derive(Clone, Debug)]
-struct Segment {
-    text: Box<[u8]>,
-    has_unknown: bool,
-}
-
-impl Wildcard {
-    pub fn new(pattern: &[u8]) -> Wildcard {
-        let segment = |text: &[u8]| Segment { text: text.into(), has_unknown: text.contains(&b'?') };
-        Wildcard { segments: pattern.split(|&byte| byte == b'*').map(segment).collect() }
-    }
-
-    /// The literal text it begins with, and the one it ends with.
-    pub fn ends(&self) -> (&[u8], &[u8]) {
-        let first = &self.segments[0].text;
-        let last = &self.segments[self.segments.len() - 1].text;
-        let is_unknown = |&byte: &u8| byte == b'?';
-        let prefix = first.iter().position(is_unknown).unwrap_or(first.len());
-        let suffix = last.iter().rposition(is_unknown).map_or(0, |at| at + 1);
-        (&first[..prefix], &last[suffix..])
-    }
-
-    /// Whether it is no more than a literal beginning, or a literal end.
-    pub fn is_one_end(&self) -> bool {
-        match self.segments.as_slice() {
-            [first, last] => {
-                !first.has_unknown && !last.has_unknown && (first.text.is_empty() || last.text.is_empty())
-            }
-            _ => false,
-        }
-    }
-
-    /// Each segment is taken where it first fits behind the one before, which is right if anything is: what follows a
-    /// `*` only gains from more room. So there is no backtracking, and the work is bounded by the text's length times
-    /// that of one segment.
-    pub fn matches(&self, text: &[u8]) -> bool {
-        let (first, rest) = self.segments.split_first().expect("a pattern has at least one segment");
-        let Some((last, middle)) = rest.split_last() else {
-            return first.text.len() == text.len() && first.fits(text);
+impl Matcher {
+    /// Errors: as of [`check_pattern`].
+    pub(super) fn new(pattern: &Pattern, subject: Subject) -> Result<Matcher, String> {
+        let bytes = |text: &str| match subject {
+            Subject::Host => text.to_ascii_lowercase().into_bytes().into_boxed_slice(),
+            Subject::Other => text.as_bytes().into(),
         };
-        if text.len() < first.text.len() + last.text.len() {
-            return false;
+        match pattern {
+            Pattern::Literal(text) => Ok(Matcher::Literal(bytes(text))),
+            Pattern::Wildcard(text) => Matcher::glob(&bytes(text)),
+            Pattern::Regex { pattern, ignore_case } => {
+                regex(pattern, *ignore_case || subject == Subject::Host)
+                    .map(|regex| Matcher::Regex(regex.into()))
+            }
         }
-        let (end, text) = (text.len() - last.text.len(), text);
-        if !first.fits(text) || !last.fits(&text[end..]) {
-            return false;
+    }
+
+    fn glob(text: &[u8]) -> Result<Matcher, String> {
+        let is_literal = |part: &[u8]| !part.contains(&b'*') && !part.contains(&b'?');
+        if is_literal(text) {
+            return Ok(Matcher::Literal(text.into()));
         }
-        let mut text = &text[first.text.len()..end];
-        for segment in middle {
-            let Some(at) = segment.find(text) else { return false };
-            text = &text[at + segment.text.len()..];
+        if let Some(prefix) = text.strip_suffix(b"*").filter(|prefix| is_literal(prefix)) {
+            return Ok(Matcher::Prefix(prefix.into()));
         }
-        true
+        if let Some(suffix) = text.strip_prefix(b"*").filter(|suffix| is_literal(suffix)) {
+            return Ok(Matcher::Suffix(suffix.into()));
+        }
+        Ok(Matcher::Wildcard(Wildcard::new(text)?.into()))
+    }
+
+    /// Whether `text`, for a host in lower case, looks like this.
+    pub(super) fn matches(&self, text: &[u8]) -> bool {
+        match self {
+            Matcher::Literal(literal) => **literal == *text,
+            Matcher::Prefix(prefix) => text.starts_with(prefix),
+            Matcher::Suffix(suffix) => text.ends_with(suffix),
+            Matcher::Wildcard(wildcard) => wildcard.matches(text),
+            Matcher::Regex(regex) => regex.is_match(text),
+        }
+    }
+
+    /// What an index finds this by, and whether being found by it is all there is to match.
+    pub(super) fn key(&self) -> (Key<'_>, bool) {
+        match self {
+            Matcher::Literal(literal) => (Key::Exact(literal), true),
+            Matcher::Prefix(prefix) if prefix.is_empty() => (Key::Any, true),
+            Matcher::Prefix(prefix) => (Key::Prefix(prefix), true),
+            Matcher::Suffix(suffix) => (Key::Suffix(suffix), true),
+            Matcher::Wildcard(wildcard) => {
+                // The longer one leaves fewer texts.
+                let (prefix, suffix) = (wildcard.literal_prefix(), wildcard.literal_suffix());
+                let key = if suffix.len() > prefix.len() {
+                    Key::Suffix(suffix)
+                } else if prefix.is_empty() {
+                    Key::Any
+                } else {
+                    Key::Prefix(prefix)
+                };
+                (key, false)
+            }
+            Matcher::Regex(_) => (Key::Any, false),
+        }
     }
 }
 
-impl Segment {
-    /// Whether `text` begins with it; `text` is as long at least.
-    fn fits(&self, text: &[u8]) -> bool {
-        let text = &text[..self.text.len()];
-        if !self.has_unknown {
-            return *self.text == *text;
+fn regex(pattern: &str, ignore_case: bool) -> Result<Regex, String> {
+    let built = RegexBuilder::new(pattern)
+        .unicode(false)
+        .case_insensitive(ignore_case)
+        .size_limit(REGEX_BYTES_MAX)
+        .dfa_size_limit(REGEX_CACHE_BYTES_MAX)
+        .nest_limit(REGEX_NEST_MAX)
+        .build();
+    built.map_err(|error| match error {
+        regex::Error::CompiledTooBig(_) => "it is too large once compiled".to_owned(),
+        // Many lines: the pattern, a mark below the place, and last what is wrong.
+        error => {
+            let text = error.to_string();
+            let last = text.lines().last().unwrap_or_default();
+            last.trim_start_matches("error: ").to_owned()
         }
-        self.text.iter().zip(text).all(|(wanted, byte)| *wanted == b'?' || wanted == byte)
-    }
-
-    fn find(&self, text: &[u8]) -> Option<usize> {
-        if !self.has_unknown {
-            return memmem::find(text, &self.text);
-        }
-        (0..=text.len().checked_sub(self.text.len())?).find(|&at| self.fits(&text[at..]))
-    }
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn matches(pattern: &str, text: &str) -> bool {
-        Compiled::new(&Pattern::glob(pattern), Subject::Other).unwrap().matches(text.as_bytes())
+    fn matcher(pattern: &Pattern, subject: Subject) -> Matcher {
+        Matcher::new(pattern, subject).unwrap()
     }
 
-    // Holds LR-80, LR-81
+    fn expression(pattern: &str) -> Pattern {
+        Pattern::Regex { pattern: pattern.into(), ignore_case: false }
+    }
+
+    // Holds LR-81, LR-83
     #[test]
-    fn wildcards_stand_for_any_run_and_for_one() {
-        for (pattern, text, expected) in [
-            ("/api", "/api", true),
-            ("/api", "/api/", false),
-            ("/api", "/api/x", false),
-            ("/api", "/ap", false),
-            ("/*", "/", true),
-            ("/*", "/a/b", true),
-            ("/*", "", false),
-            ("/api/*", "/api/", true),
-            ("/api/*", "/api", false),
-            ("/a?c", "/abc", true),
-            ("/a?c", "/ac", false),
-            ("/a?c", "/abbc", false),
-            ("/a?c", "/abd", false),
-            ("*.example.com", "a.b.example.com", true),
-            ("*.example.com", "example.com", false),
-            ("*.example.com", ".example.com", true),
-            ("/*/b/*/d", "/a/b/c/d", true),
-            ("/*/b/*/d", "/a/b/d", false),
-            ("/*/b/*/d", "//b//d", true),
-            ("a*a", "a", false),
-            ("a*a", "aa", true),
-            ("ab*ba", "aba", false),
-            ("*ab*ab*", "abab", true),
-            ("*ab*ab*", "aba", false),
-            ("*a?b*", "xxaabacbx", true),
-            ("*a?b*", "xxabab", false),
-            ("*", "", true),
-            ("**", "anything", true),
-            ("?", "", false),
-            ("?*", "x", true),
-            ("*?", "", false),
-            ("*?", "x", true),
-        ] {
-            assert_eq!(matches(pattern, text), expected, "{pattern} {text}");
+    fn a_literal_is_the_whole_text_in_this_case() {
+        let literal = matcher(&Pattern::glob("/api"), Subject::Other);
+        assert!(literal.matches(b"/api"));
+        for other in ["/api/", "/api/x", "/ap", "/API", "", "x/api"] {
+            assert!(!literal.matches(other.as_bytes()), "{other}");
         }
+        let starred = matcher(&Pattern::Literal("/a*".into()), Subject::Other);
+        assert!(starred.matches(b"/a*") && !starred.matches(b"/ab"));
     }
 
-    // Holds LR-84, LR-85
+    // Holds LR-80, LR-82
     #[test]
-    fn regular_expressions_are_found_anywhere() {
-        let regex = |pattern: &str, ignore_case, subject, text: &str| {
-            let pattern = Pattern::Regex { pattern: pattern.into(), ignore_case };
-            Compiled::new(&pattern, subject).map(|compiled| compiled.matches(text.as_bytes()))
+    fn wildcards_match_whole_texts() {
+        let cases = [
+            ("/*", Subject::Other, "/any/path", true),
+            ("/*", Subject::Other, "x/", false),
+            ("/api/*", Subject::Other, "/api/", true),
+            ("/api/*", Subject::Other, "/api", false),
+            ("*.Example.com", Subject::Host, "a.b.example.com", true),
+            ("*.example.com", Subject::Host, "example.com", false),
+            ("/*.jpg", Subject::Other, "/a/b.jpg", true),
+            ("/*.jpg", Subject::Other, ".jpg", false),
+            ("WWW.?.com", Subject::Host, "www.a.com", true),
+            ("a?*", Subject::Other, "ab", true),
+            ("a?*", Subject::Other, "a", false),
+            ("*?a", Subject::Other, "a", false),
+            ("*", Subject::Other, "", true),
+        ];
+        for (pattern, subject, text, expected) in cases {
+            let found = matcher(&Pattern::glob(pattern), subject).matches(text.as_bytes());
+            assert_eq!(found, expected, "{pattern} {text}");
+        }
+        // Not made by `glob`, but what a snapshot may hold.
+        assert!(matcher(&Pattern::Wildcard("/a".into()), Subject::Other).matches(b"/a"));
+    }
+
+    // Holds LR-84
+    #[test]
+    fn a_regular_expression_is_found_anywhere_and_case_matters_where_it_says() {
+        let case = |pattern: &str, ignore_case: bool, subject, text: &[u8]| {
+            matcher(&Pattern::Regex { pattern: pattern.into(), ignore_case }, subject).matches(text)
         };
-        assert_eq!(regex("/v[0-9]+", false, Subject::Other, "/api/v12/x"), Ok(true));
-        assert_eq!(regex("^/v[0-9]+$", false, Subject::Other, "/api/v12"), Ok(false));
-        assert_eq!(regex("^/V", false, Subject::Other, "/v"), Ok(false));
-        assert_eq!(regex("^/V", true, Subject::Other, "/v"), Ok(true));
-        assert_eq!(regex("^www.example.com$", false, Subject::Host, "www.Example.com"), Ok(true));
-        for wrong in [r"(a)\1", "a(?=b)", "(", "a{100000}{100000}"] {
-            assert!(regex(wrong, false, Subject::Other, "").is_err(), "{wrong}");
-        }
+        assert!(case("b+", false, Subject::Other, b"/abc"));
+        assert!(!case("^b+", false, Subject::Other, b"/abc"));
+        assert!(!case("B", false, Subject::Other, b"/abc"));
+        assert!(case("B", true, Subject::Other, b"/abc"));
+        assert!(case("^www.EXAMPLE.com$", false, Subject::Host, b"www.example.com"));
+        assert!(case("^/.$", false, Subject::Other, b"/\xff"));
+        assert!(!case("^/.$", false, Subject::Other, "/é".as_bytes()));
     }
 
     #[test]
-    fn counts_what_a_regular_expression_captures() {
-        let count = |pattern: Pattern| check_pattern(&pattern, Subject::Other);
-        let regex = |text: &str| Pattern::Regex { pattern: text.into(), ignore_case: false };
-        assert_eq!(count(regex("^/(a)/(?:b)/(c)")), Ok(2));
-        assert_eq!(count(Pattern::glob("/(a)")), Ok(0));
-        assert_eq!(count(regex("(")), Err("unclosed group".into()));
-        assert_eq!(count(regex("(a{1000}){1000}")), Err("it is too large once compiled".into()));
+    fn an_index_finds_a_pattern_by_what_it_is_sure_of() {
+        let key = |pattern: &str| {
+            let matcher = matcher(&Pattern::glob(pattern), Subject::Other);
+            let (key, is_all) = matcher.key();
+            let (kind, text) = match key {
+                Key::Exact(text) => ("exact", text),
+                Key::Prefix(text) => ("prefix", text),
+                Key::Suffix(text) => ("suffix", text),
+                Key::Any => ("any", &b""[..]),
+            };
+            (kind, String::from_utf8(text.to_vec()).unwrap(), is_all)
+        };
+        let cases = [
+            ("/a", ("exact", "/a", true)),
+            ("/a*", ("prefix", "/a", true)),
+            ("*.b", ("suffix", ".b", true)),
+            ("*", ("any", "", true)),
+            ("**", ("any", "", false)),
+            ("/ab*c", ("prefix", "/ab", false)),
+            ("/a*cd", ("prefix", "/a", false)),
+            ("/*.jpg", ("suffix", ".jpg", false)),
+            ("*?*", ("any", "", false)),
+            ("/a?", ("prefix", "/a", false)),
+        ];
+        for (pattern, (kind, text, is_all)) in cases {
+            assert_eq!(key(pattern), (kind, text.to_owned(), is_all), "{pattern}");
+        }
+        assert_eq!(matcher(&expression("^/a$"), Subject::Other).key(), (Key::Any, false));
     }
 
+    // Holds LR-98
     #[test]
-    fn knows_the_literal_ends() {
-        for (pattern, ends, is_one_end) in [
-            ("/a*", ("/a", ""), true),
-            ("*.b", ("", ".b"), true),
-            ("/a*b", ("/a", "b"), false),
-            ("/a?c*", ("/a", ""), false),
-            ("*a?c", ("", "c"), false),
-            ("/a?b", ("/a", "b"), false),
-            ("/a*b*", ("/a", ""), false),
-            ("*", ("", ""), true),
-        ] {
-            let wildcard = Wildcard::new(pattern.as_bytes());
-            assert_eq!(wildcard.ends(), (ends.0.as_bytes(), ends.1.as_bytes()), "{pattern}");
-            assert_eq!(wildcard.is_one_end(), is_one_end, "{pattern}");
+    fn counts_capture_groups() {
+        for (pattern, groups) in [("^/a", 0), ("^/(a)/(?:b)", 1), ("(a)(?P<name>b)(c)(d)", 4)] {
+            assert_eq!(check_pattern(&expression(pattern), Subject::Other), Ok(groups), "{pattern}");
         }
+        assert_eq!(check_pattern(&Pattern::glob("/(a)*"), Subject::Other), Ok(0));
+    }
+
+    // Holds LR-85
+    #[test]
+    fn refuses_what_is_no_regular_expression_or_too_large() {
+        let cases = [
+            ("(a", "unclosed group"),
+            (r"(a)\1", "backreferences are not supported"),
+            ("(?=a)b", "look-around, including look-ahead and look-behind, is not supported"),
+            ("((a{100}){100}){100}", "it is too large once compiled"),
+            (r"\pL", "Unicode not allowed here"),
+        ];
+        for (pattern, error) in cases {
+            assert_eq!(
+                check_pattern(&expression(pattern), Subject::Other),
+                Err(error.to_owned()),
+                "{pattern}"
+            );
+        }
+        let nested = |depth| format!("{}a{}", "(".repeat(depth), ")".repeat(depth));
+        assert!(check_pattern(&expression(&nested(30)), Subject::Other).is_ok());
+        let error = check_pattern(&expression(&nested(40)), Subject::Other).unwrap_err();
+        assert!(error.contains("nested parentheses"), "{error}");
+        let error =
+            check_pattern(&Pattern::glob(format!("*?{}*", "a".repeat(128))), Subject::Other).unwrap_err();
+        assert!(error.contains("at most 128"), "{error}");
     }
 }
