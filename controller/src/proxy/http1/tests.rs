@@ -457,6 +457,44 @@ fn refuses_bad_chunk_framing() {
     assert_eq!(decode(Framing::Chunked, &[long.as_bytes()]), Err(Refusal::Chunk));
 }
 
+// Holds LR-50
+#[test]
+fn holds_the_limits_of_chunk_framing_to_the_byte() {
+    let extension = |length: usize| format!("1;{}\r\nx\r\n", "y".repeat(length));
+    // Each chunk has an allowance of its own, the trailers one together.
+    let chunks = |length: usize| format!("{}0\r\n\r\n", extension(length).repeat(2));
+    let trailers = |length: usize| format!("0\r\na:\r\nbc:{}\r\n\r\n", "y".repeat(length - "abc".len()));
+    let last = |length: usize| format!("0;{}\r\nx:\r\n\r\n", "y".repeat(length - "x".len()));
+    for text in [&chunks as &dyn Fn(usize) -> String, &trailers, &last] {
+        let whole = text(HEAD_LIMIT);
+        let decoded = decode(Framing::Chunked, &[whole.as_bytes()]).unwrap();
+        assert_eq!((decoded.1, decoded.2), (whole.len(), true));
+        let over = text(HEAD_LIMIT + 1);
+        assert_eq!(decode(Framing::Chunked, &[over.as_bytes()]), Err(Refusal::Chunk));
+    }
+    let digits = |count: usize| format!("{}1\r\nx\r\n0\r\n\r\n", "0".repeat(count - 1));
+    assert_eq!(decode(Framing::Chunked, &[digits(15).as_bytes()]).unwrap().0, b"x");
+    assert_eq!(decode(Framing::Chunked, &[digits(16).as_bytes()]), Err(Refusal::Chunk));
+    let largest = b"fffffffffffffff\r\nx";
+    assert_eq!(decode(Framing::Chunked, &[largest]), Ok((b"x".to_vec(), largest.len(), false)));
+}
+
+// Holds LR-47, LR-50
+#[test]
+fn holds_the_length_and_status_line_limits() {
+    let request = |digits: usize| {
+        format!("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: {}\r\n\r\n", "9".repeat(digits))
+    };
+    assert_eq!(accepts(&request(18)).framing, Framing::Length(999_999_999_999_999_999));
+    refuses(&request(19), Refusal::Length);
+    let status =
+        |length: usize| format!("HTTP/1.1 200 {}\r\n\r\n", "x".repeat(length - "HTTP/1.1 200 \r\n".len()));
+    response(&status(HEAD_LIMIT)).unwrap();
+    assert_eq!(response(&status(HEAD_LIMIT + 1)).unwrap_err(), Refusal::TooLarge);
+    let endless = "HTTP/1.1 200 x".repeat(HEAD_LIMIT / 10);
+    assert_eq!(ResponseHead::default().parse(endless.as_bytes()), Err(Refusal::TooLarge));
+}
+
 /// Cuts `text` into random pieces.
 fn pieces<'t>(text: &'t [u8], random: &mut Random) -> Vec<&'t [u8]> {
     let mut rest = text;
