@@ -50,7 +50,7 @@ impl Simulation {
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Stage {
-    /// Pure tests inside the crates; no privileges.
+    /// Tests inside the crates, and of the engine and the program from outside; no privileges.
     Unit,
     /// Random histories of server groups against a reference model; no privileges.
     Simulation,
@@ -82,6 +82,8 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     let mut results = Vec::new();
     if wanted(Stage::Unit) {
         results.push(cargo_test("unit", &["--workspace", "--lib", "--bins"], &[], name, &[])?);
+        // The engine over real sockets, the program by its command line.
+        results.push(cargo_test("program", &["-p", "controller", "--test", "*"], &[], name, &[])?);
     }
     if wanted(Stage::Simulation) {
         let what = ["-p", "tests", "--test", "simulation"];
