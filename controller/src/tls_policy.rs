@@ -178,6 +178,11 @@ pub fn versions_of(cipher: &str) -> Option<&'static [TlsVersion]> {
     suite(cipher).map(|suite| suite.versions)
 }
 
+/// How policies name the suite that rustls names `served`.
+pub fn cipher_of(served: &str) -> Option<&'static str> {
+    SUITES.iter().find(|suite| suite.served == Ok(served)).map(|suite| suite.name)
+}
+
 /// Names of all suites that a policy may name, for messages.
 pub fn known_ciphers() -> impl Iterator<Item = &'static str> {
     SUITES.iter().map(|suite| suite.name)

@@ -7,6 +7,7 @@ use super::exchange::write_all;
 use super::reactor::Timer;
 use super::stats::ListenerColumn;
 use super::stream::{Reset, Stream, response_of};
+use super::tls::TlsSession;
 use super::worker::{Slot, Worker};
 use std::cell::Cell;
 use std::future::{Future, poll_fn};
@@ -25,12 +26,14 @@ pub struct Origin {
     pub vip: SocketAddr,
     pub counters: Arc<ListenerColumn>,
     pub version: HttpVersion,
+    /// What was agreed upon with a client that speaks TLS over TCP.
+    pub tls: Option<TlsSession>,
 }
 
 impl Origin {
     /// Whether the client speaks TLS.
     pub fn is_secure(&self) -> bool {
-        self.version == HttpVersion::Http3
+        self.tls.is_some() || self.version == HttpVersion::Http3
     }
 
     /// Of a connection from `peer` to `vip`.
@@ -42,7 +45,12 @@ impl Origin {
     ) -> Origin {
         let mut peer_text = Vec::with_capacity(15);
         push_address(&mut peer_text, peer.ip());
-        Origin { peer, peer_text, vip, counters, version }
+        Origin { peer, peer_text, vip, counters, version, tls: None }
+    }
+
+    /// The same over TLS.
+    pub fn over_tls(self, session: TlsSession) -> Origin {
+        Origin { tls: Some(session), ..self }
     }
 }
 

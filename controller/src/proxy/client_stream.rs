@@ -44,14 +44,6 @@ impl ClientStream {
         }
     }
 
-    /// See [`TcpStream::is_quiet`].
-    pub fn is_quiet(&self) -> bool {
-        match self {
-            ClientStream::Plain(stream) => stream.is_quiet(),
-            ClientStream::Tls(stream) => stream.is_quiet(),
-        }
-    }
-
     /// Tells the client that what it has is whole and nothing follows, where TLS has a word for it. Ready once the
     /// socket has it; poll it only while no write is pending, and before closing after whatever was not cut.
     pub fn poll_close_notify(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

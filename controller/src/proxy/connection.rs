@@ -1,6 +1,6 @@
 //! One client's HTTP/1 connection: its requests one after the other. And one stream of a multiplexed connection.
 
-use super::client::{Client, HttpVersion, Origin, Side};
+use super::client::{Client, Origin, Side};
 use super::client_stream::ClientStream;
 use super::drain::Attempt;
 use super::failure::refusal_text;
@@ -8,14 +8,11 @@ use super::http1::head::{RequestHead, ResponseHead};
 use super::http1::{HEAD_BYTES_MAX, Refusal};
 use super::reactor::Timer;
 use super::request::{CLIENT_CLOSED, Next};
-use super::stats::ListenerColumn;
 use super::stream::{Incoming, Reset};
 use super::target::Target;
 use super::worker::{Slot, Worker};
 use std::future::poll_fn;
-use std::net::SocketAddr;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::task::Poll;
 
 /// First size of the buffer for request heads; it grows to [`HEAD_BYTES_MAX`].
@@ -39,49 +36,22 @@ pub struct Scratch {
     pub response: ResponseHead,
 }
 
-/// Counts a connection as open while it lives.
-struct OpenConnection(Arc<ListenerColumn>);
-
-impl OpenConnection {
-    fn new(counters: Arc<ListenerColumn>) -> OpenConnection {
-        counters.connections.add(1);
-        counters.active_connections.add(1);
-        OpenConnection(counters)
+/// Serves an HTTP/1 connection until either side is done with it.
+pub async fn serve(client: &Client) {
+    if let Some(connection) = Connection::of(client) {
+        connection.end(connection.run().await).await;
     }
 }
 
-impl Drop for OpenConnection {
-    fn drop(&mut self) {
-        self.0.active_connections.subtract_one();
-    }
-}
-
-/// Serves `stream` until either side is done with the connection.
-pub async fn serve(
-    worker: Rc<Worker>,
-    slot: Rc<Slot>,
-    attempt: Rc<Attempt>,
-    stream: ClientStream,
-    peer: SocketAddr,
-    vip: SocketAddr,
-) {
-    // A connection accepted while its address was leaving the listener is counted nowhere.
-    let counters = slot.target().counters_of(vip).cloned().unwrap_or_default();
-    let _open = OpenConnection::new(counters.clone());
-    let origin = Rc::new(Origin::new(peer, vip, counters, HttpVersion::Http1));
-    let timer = Timer::new();
-    let client = Client { worker, slot, origin, side: Side::Connection(stream), timer, attempt };
-    let Side::Connection(stream) = &client.side else { return };
-    let connection = Connection { client: &client, stream };
-    match connection.run().await {
-        Next::Linger => connection.linger().await,
-        Next::Abort => {
-            // Without the option the connection still closes, only more politely.
-            let _ = stream.reset_on_close();
-        }
-        Next::Keep | Next::Close => connection.say_end().await,
-        Next::Cut => {}
-    }
+/// Answers whatever comes on an HTTP/1 connection with `status`, and closes it.
+pub async fn refuse(client: &Client, status: u16, cause: &'static str) {
+    let Some(connection) = Connection::of(client) else { return };
+    let mut scratch = client.worker.take_scratch();
+    scratch.request.reset();
+    let start = client.timer.now();
+    let next = client.refuse(&client.slot.target(), &mut scratch, start, status, cause).await;
+    client.worker.put_scratch(scratch);
+    connection.end(next).await;
 }
 
 /// Answers the request of one stream of a connection from `origin`.
@@ -135,7 +105,27 @@ struct Connection<'a> {
     stream: &'a ClientStream,
 }
 
-impl Connection<'_> {
+impl<'a> Connection<'a> {
+    /// `None` for one stream of many.
+    fn of(client: &'a Client) -> Option<Connection<'a>> {
+        match &client.side {
+            Side::Connection(stream) => Some(Connection { client, stream }),
+            Side::Stream(_) => None,
+        }
+    }
+
+    async fn end(&self, next: Next) {
+        match next {
+            Next::Linger => self.linger().await,
+            Next::Abort => {
+                // Without the option the connection still closes, only more politely.
+                let _ = self.stream.reset_on_close();
+            }
+            Next::Keep | Next::Close => self.say_end().await,
+            Next::Cut => {}
+        }
+    }
+
     async fn run(&self) -> Next {
         let mut pipelined: Option<Box<Scratch>> = None;
         loop {
@@ -249,6 +239,7 @@ impl Connection<'_> {
             left = left.saturating_sub(read);
         }
     }
+
     /// Tells the client that what it has is whole, where its protocol has a word for it.
     async fn say_end(&self) {
         self.client.timer.set_after(LINGER_NS);

@@ -1,7 +1,6 @@
 //! Listening sockets: made by the controller, shared by the workers.
 
-use super::client_stream::ClientStream;
-use super::connection::serve;
+use super::arrival::serve;
 use super::reactor::{self, TcpListener, TcpStream, Timer};
 use super::worker::{Slot, Worker};
 use socket2::{Domain, Socket, Type};
@@ -110,7 +109,7 @@ fn start(worker: &Rc<Worker>, slot: &Rc<Slot>, stream: TcpStream, peer: SocketAd
     let open = worker.open_connection();
     let (worker, slot) = (worker.clone(), slot.clone());
     reactor::spawn(async move {
-        serve(worker, slot, open.attempt.clone(), ClientStream::Plain(stream), peer, vip).await;
+        serve(worker, slot, open.attempt.clone(), stream, peer, vip).await;
         drop(open);
     });
 }

@@ -8,6 +8,7 @@
 //! - [`http1`]: the codec, without input or output
 //! - [`reactor`]: tasks, sockets and timers of one thread
 //! - `worker`: snapshots into force · `target`: a listener in force · `listener`: sockets and accepting
+//! - `arrival`: a connection up to the protocol that its client speaks
 //! - `client`, `client_stream`: who asks · `connection`: one client's requests, one after the other · `stream`: a request of
 //!   a multiplexed connection
 //! - `request`: one request, whatever its client speaks · `decision`: what becomes of it · `group`: a server group in force ·
@@ -41,14 +42,12 @@
 
 pub mod access_log;
 mod answer;
+mod arrival;
 mod body_sink;
-#[allow(dead_code, reason = "until multiplexed connections are joined")]
 mod client;
-#[expect(dead_code, reason = "connections are about to use it")]
 mod client_stream;
-#[allow(dead_code, reason = "until multiplexed connections are joined")]
 mod connection;
-#[allow(dead_code, reason = "until multiplexed connections are joined")]
+#[allow(dead_code, reason = "until there are rules")]
 mod decision;
 mod descriptors;
 mod drain;
@@ -56,14 +55,13 @@ mod exchange;
 mod failure;
 mod group;
 pub mod http1;
-#[expect(dead_code, reason = "the listener is about to use it")]
+#[allow(dead_code, reason = "until servers of gRPC groups are spoken to")]
 mod http2;
 mod listener;
 mod persistence;
 mod pool;
 pub mod quic;
 pub mod reactor;
-#[allow(dead_code, reason = "until multiplexed connections are joined")]
 mod request;
 pub mod stats;
 pub mod stream;
@@ -77,7 +75,7 @@ pub use access_log::AccessLog;
 pub use descriptors::raise_limit;
 pub use listener::{BindError, bind_listeners};
 pub use stats::Stats;
-pub use tls::VerificationError;
+pub use tls::{CertificateError, TlsError, VerificationError};
 
 use crate::snapshot::{DecodeError, Snapshot};
 use descriptors::Descriptors;
@@ -114,6 +112,15 @@ pub enum PublishError {
         #[source]
         error: VerificationError,
     },
+    /// A listener cannot speak TLS as it says.
+    #[error("listener {listener:?}: {error}")]
+    Tls {
+        /// Its name.
+        listener: String,
+        /// What is wrong.
+        #[source]
+        error: TlsError,
+    },
     /// A listener has an address for which no socket was ever handed over.
     #[error("listener {listener:?}: no socket for {address} was handed over")]
     NoSocket {
@@ -143,6 +150,10 @@ pub fn check(snapshot: &Snapshot) -> Result<(), PublishError> {
         let authority = group.function.as_ref().map(|function| function.authority.as_str());
         tls::Profile::new(&group.protocol, authority)
             .map_err(|error| PublishError::Verification { group: group.name.clone(), error })?;
+    }
+    for listener in &snapshot.listeners {
+        tls::TlsServer::of(&listener.protocol, &snapshot.certificates)
+            .map_err(|error| PublishError::Tls { listener: listener.name.clone(), error })?;
     }
     Ok(())
 }

@@ -5,6 +5,7 @@ use super::group::Group;
 use super::http1::field::{Name, list};
 use super::http1::head::RequestHead;
 use super::stats::{ListenerColumn, ServerColumn, Stats};
+use super::tls::TlsServer;
 use crate::balance::hash_factor::client_address;
 use crate::model::ForwardedHeaders;
 use crate::snapshot::{ListenerSnapshot, Snapshot};
@@ -26,6 +27,8 @@ pub struct Target {
     pub default: Rc<Group>,
     /// Every group a request may come to, the default one included, each once.
     groups: Vec<Rc<Group>>,
+    /// How clients' connections begin, if they are encrypted.
+    pub tls: Option<TlsServer>,
     /// One for each of `addresses`.
     counters: Vec<Arc<ListenerColumn>>,
     trusted_proxies: Option<Vec<IpNet>>,
@@ -56,7 +59,7 @@ impl Columns {
 impl Target {
     /// `listener` of `snapshot`, going on where `previous` (the same listener before) stands: see [`Group::new`].
     ///
-    /// Errors: [`PublishError::NoGroup`], [`PublishError::Verification`].
+    /// Errors: [`PublishError::NoGroup`], [`PublishError::Verification`], [`PublishError::Tls`].
     pub fn new(
         snapshot: &Snapshot,
         listener: &ListenerSnapshot,
@@ -80,6 +83,8 @@ impl Target {
             Ok(made)
         };
         let default = take(listener.group)?;
+        let tls = TlsServer::of(&listener.protocol, &snapshot.certificates)
+            .map_err(|error| PublishError::Tls { listener: listener.name.clone(), error })?;
         Ok(Target {
             listener: listener.name.clone(),
             addresses: listener.addresses.clone(),
@@ -89,6 +94,7 @@ impl Target {
             gzip: listener.gzip,
             default,
             groups,
+            tls,
             counters: listener.addresses.iter().map(|vip| columns.listener(listener.id, *vip)).collect(),
             trusted_proxies: listener.trusted_proxies.clone(),
         })

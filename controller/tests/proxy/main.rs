@@ -4,6 +4,7 @@ mod balancing;
 mod drains;
 mod errors;
 mod harness;
+mod https;
 mod messages;
 mod scheduling;
 mod snapshots;

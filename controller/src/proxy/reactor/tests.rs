@@ -45,7 +45,7 @@ fn tells_of_a_refused_connection() {
     run(async {
         let (listener, address) = listen();
         drop(listener);
-        let error = connect(address).await.err().expect("nobody listens");
+        let error = connect(address).await.expect_err("nobody listens");
         assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
     })
     .unwrap();

@@ -3,7 +3,7 @@
 use super::stream::{TlsStream, invalid};
 use crate::certificate::AnyCertificate;
 use crate::proxy::reactor::TcpStream;
-use crate::snapshot::{UpstreamProtocol, VerificationSnapshot};
+use crate::snapshot::UpstreamProtocol;
 use rustls::client::{ClientConnection, Resumption};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
@@ -57,7 +57,7 @@ impl Profile {
             .with_safe_default_protocol_versions()
             .expect("the provider has suites for TLS 1.2 and 1.3");
         let builder = match verification {
-            Some(verification) => builder.with_root_certificates(roots(verification)?),
+            Some(verification) => builder.with_root_certificates(roots(&verification.ca_certificates)?),
             None => {
                 builder.dangerous().with_custom_certificate_verifier(Arc::new(AnyCertificate::new(&provider)))
             }
@@ -81,10 +81,10 @@ impl Profile {
     }
 }
 
-fn roots(verification: &VerificationSnapshot) -> Result<RootCertStore, VerificationError> {
+/// The authorities whose certificates are in `pem`.
+pub(super) fn roots(pem: &str) -> Result<RootCertStore, VerificationError> {
     let mut roots = RootCertStore::empty();
-    let pem = verification.ca_certificates.as_bytes();
-    for (number, certificate) in (1..).zip(CertificateDer::pem_slice_iter(pem)) {
+    for (number, certificate) in (1..).zip(CertificateDer::pem_slice_iter(pem.as_bytes())) {
         let certificate = certificate.map_err(|error| VerificationError::Pem(error.to_string()))?;
         roots.add(certificate).map_err(|error| VerificationError::Certificate { number, error })?;
     }

@@ -9,7 +9,7 @@
 //! an error every later read finds one again.
 
 use crate::proxy::reactor::TcpStream;
-use rustls::{Connection, ProtocolVersion};
+use rustls::{Connection, ProtocolVersion, ServerConnection};
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::io::{self, BufRead, IoSlice, Read, Write};
@@ -32,6 +32,29 @@ thread_local! {
 pub struct TlsStream {
     tcp: TcpStream,
     session: RefCell<Session>,
+}
+
+/// What a client began with, in the thread's buffer; not to be held while waiting.
+pub(super) struct Received {
+    wire: Vec<u8>,
+    length: usize,
+}
+
+impl Received {
+    /// Ready when something came; nothing at all at the end.
+    pub(super) fn poll(cx: &mut Context<'_>, tcp: &TcpStream) -> Poll<io::Result<Received>> {
+        poll_receive(cx, tcp, WIRE_BYTES).map_ok(|(wire, length)| Received { wire, length })
+    }
+
+    pub(super) fn bytes(&self) -> &[u8] {
+        &self.wire[..self.length]
+    }
+}
+
+impl Drop for Received {
+    fn drop(&mut self) {
+        give_back(std::mem::take(&mut self.wire));
+    }
 }
 
 struct Session {
@@ -59,14 +82,17 @@ enum Buffered {
 impl TlsStream {
     /// `session` over `tcp`, before the handshake.
     pub(super) fn new(tcp: TcpStream, session: Connection) -> TlsStream {
-        let session = Session {
-            session,
-            wire: Vec::new(),
-            pending: 0..0,
-            accepted: 0,
-            may_wait: false,
-            is_broken: false,
-        };
+        TlsStream::with_pending(tcp, session, Vec::new(), 0..0)
+    }
+
+    /// The server's side of a connection whose client has begun.
+    pub(super) fn begun(tcp: TcpStream, session: ServerConnection, mut received: Received) -> TlsStream {
+        let pending = 0..received.length;
+        TlsStream::with_pending(tcp, session.into(), std::mem::take(&mut received.wire), pending)
+    }
+
+    fn with_pending(tcp: TcpStream, session: Connection, wire: Vec<u8>, pending: Range<usize>) -> TlsStream {
+        let session = Session { session, wire, pending, accepted: 0, may_wait: false, is_broken: false };
         TlsStream { tcp, session: RefCell::new(session) }
     }
 
@@ -75,6 +101,14 @@ impl TlsStream {
     /// Errors: `InvalidData` with a [`rustls::Error`] inside, after the alert was sent; `UnexpectedEof`; the socket's.
     pub(super) async fn shake_hands(&self) -> io::Result<()> {
         poll_fn(|cx| self.session.borrow_mut().poll_handshake(cx, &self.tcp)).await
+    }
+
+    /// What `ask` says of the session; `None` on the client's side.
+    pub(super) fn with_server<R>(&self, ask: impl FnOnce(&ServerConnection) -> R) -> Option<R> {
+        match &self.session.borrow().session {
+            Connection::Server(session) => Some(ask(session)),
+            Connection::Client(_) => None,
+        }
     }
 
     /// The connection under it.
@@ -154,18 +188,20 @@ impl Drop for TlsStream {
 impl Session {
     fn poll_handshake(&mut self, cx: &mut Context<'_>, tcp: &TcpStream) -> Poll<io::Result<()>> {
         while self.session.is_handshaking() {
-            if self.session.wants_write() {
-                ready!(self.poll_flush(cx, tcp))?;
-                continue;
-            }
-            match ready!(self.poll_wire(cx, tcp, WIRE_BYTES)) {
-                Ok(0) => return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into())),
-                Ok(_) => {}
-                Err(error) => {
-                    // The alert. What the socket does not take at once is not waited for.
-                    let _ = self.poll_flush(cx, tcp);
-                    return Poll::Ready(Err(error));
+            let progress = if !self.pending.is_empty() {
+                self.take_in()
+            } else if self.session.wants_write() {
+                ready!(self.poll_flush(cx, tcp))
+            } else {
+                match ready!(self.poll_wire(cx, tcp, WIRE_BYTES)) {
+                    Ok(0) => Err(io::ErrorKind::UnexpectedEof.into()),
+                    result => result.map(drop),
                 }
+            };
+            if let Err(error) = progress {
+                // The alert. What the socket does not take at once is not waited for.
+                let _ = self.poll_flush(cx, tcp);
+                return Poll::Ready(Err(error));
             }
         }
         // A TLS 1.2 server has the last word, and its client waits for it.
@@ -216,13 +252,19 @@ impl Session {
                     let broken = self.session.process_new_packets().err().map(invalid);
                     return Poll::Ready(Err(broken.unwrap_or_else(|| io::ErrorKind::InvalidData.into())));
                 }
-                Err(_) if !self.pending.is_empty() => match self.take_in() {
-                    Err(_) if filled > 0 => break,
-                    result => result?,
-                },
                 Err(_) => {
-                    let limit = WIRE_BYTES.min(buffer.len() + OVERHEAD_BYTES);
-                    ready!(self.poll_wire(cx, tcp, limit))?;
+                    let progress = if self.pending.is_empty() {
+                        let limit = WIRE_BYTES.min(buffer.len() + OVERHEAD_BYTES);
+                        ready!(self.poll_wire(cx, tcp, limit)).map(drop)
+                    } else {
+                        self.take_in()
+                    };
+                    match progress {
+                        Err(error) if filled == 0 && self.buffered() != Buffered::Data => {
+                            return Poll::Ready(Err(error));
+                        }
+                        _ => {}
+                    }
                 }
             }
         }
@@ -261,16 +303,11 @@ impl Session {
 
     /// Takes in what the socket has, up to `limit`: how much that was, 0 at its end. Nothing may be pending.
     fn poll_wire(&mut self, cx: &mut Context<'_>, tcp: &TcpStream, limit: usize) -> Poll<io::Result<usize>> {
-        ready!(tcp.poll_readable(cx));
-        self.wire = WIRE.take();
-        self.wire.resize(WIRE_BYTES, 0);
-        let polled = tcp.poll_read(cx, &mut self.wire[..limit]);
-        if let Poll::Ready(Ok(read)) = polled {
-            self.pending = 0..read;
-        }
+        let (wire, read) = ready!(poll_receive(cx, tcp, limit))?;
+        (self.wire, self.pending) = (wire, 0..read);
         let mut taken = self.take_in();
         self.keep_little();
-        if let Poll::Ready(Ok(0)) = polled {
+        if read == 0 {
             taken = self.session.read_tls(&mut io::empty()).map(drop);
         }
         // An answer to a key update, or an alert. What the socket does not take now, the next write sends. A writer at
@@ -279,8 +316,7 @@ impl Session {
         if self.session.wants_write() && is_free {
             let _ = self.poll_flush(cx, tcp);
         }
-        taken?;
-        polled
+        Poll::Ready(taken.map(|()| read))
     }
 
     /// Decrypts what came, up to the first plaintext.
@@ -322,9 +358,30 @@ impl Session {
     }
 
     fn give_back(&mut self) {
-        let wire = std::mem::take(&mut self.wire);
-        if wire.len() == WIRE_BYTES {
-            WIRE.set(wire);
+        give_back(std::mem::take(&mut self.wire));
+    }
+}
+
+fn give_back(wire: Vec<u8>) {
+    if wire.len() == WIRE_BYTES {
+        WIRE.set(wire);
+    }
+}
+
+/// The thread's buffer with what the socket had, up to `limit`, and how much that is: 0 at its end.
+fn poll_receive(cx: &mut Context<'_>, tcp: &TcpStream, limit: usize) -> Poll<io::Result<(Vec<u8>, usize)>> {
+    ready!(tcp.poll_readable(cx));
+    let mut wire = WIRE.take();
+    wire.resize(WIRE_BYTES, 0);
+    match tcp.poll_read(cx, &mut wire[..limit]) {
+        Poll::Ready(Ok(read)) => Poll::Ready(Ok((wire, read))),
+        Poll::Ready(Err(error)) => {
+            give_back(wire);
+            Poll::Ready(Err(error))
+        }
+        Poll::Pending => {
+            give_back(wire);
+            Poll::Pending
         }
     }
 }
