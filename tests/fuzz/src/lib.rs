@@ -14,6 +14,7 @@ mod pieces;
 mod reading;
 mod request;
 mod response;
+mod rules;
 
 /// One thing that is fuzzed.
 #[derive(Debug)]
@@ -57,6 +58,11 @@ pub const TARGETS: &[Target] = &[
         name: "http2-head",
         promise: "an HTTP/2 head that becomes an HTTP/1.1 head is read there with the same meaning",
         check: http2_head::check,
+    },
+    Target {
+        name: "rules",
+        promise: "a set of rules finds the first whose conditions all hold",
+        check: rules::check,
     },
 ];
 

@@ -52,3 +52,14 @@ pub fn end_to_end(lines: &[Line]) -> Vec<Line> {
     let passes = |(name, _): &&Line| !HOP_BY_HOP.contains(&name.as_slice()) && !nominated(name);
     lines.iter().filter(passes).cloned().collect()
 }
+
+/// Panics unless every CR has its LF and every LF its CR.
+pub fn check_line_ends(head: &[u8]) {
+    for (at, &byte) in head.iter().enumerate() {
+        match byte {
+            b'\r' => assert_eq!(head.get(at + 1), Some(&b'\n'), "a bare CR at {at}"),
+            b'\n' => assert!(at > 0 && head[at - 1] == b'\r', "a bare LF at {at}"),
+            _ => {}
+        }
+    }
+}

@@ -1,7 +1,7 @@
 //! Requests on one connection: heads, bodies, pipelining, and what goes to a server.
 
 use crate::pieces::ways;
-use crate::reading::{Line, end_to_end, lenient_lines, names};
+use crate::reading::{Line, check_line_ends, end_to_end, lenient_lines, names};
 use controller::model::XForwardedFor;
 use controller::proxy::http1::body::BodyDecoder;
 use controller::proxy::http1::head::RequestHead;
@@ -124,6 +124,7 @@ fn read_body(decoder: &mut BodyDecoder, request: &mut Request, left: &[u8]) -> R
 
 fn check_request(request: &Request) {
     let Meaning { lines, host, authority, framing, version, .. } = &request.meaning;
+    check_line_ends(&request.head);
     let text = request.head.strip_prefix(b"\r\n").unwrap_or(&request.head);
     assert_eq!(*lines, lenient_lines(text), "a lenient parser reads other lines");
     assert!(lines.len() <= FIELDS_MAX);

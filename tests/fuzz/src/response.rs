@@ -1,7 +1,7 @@
 //! Responses on one server connection: interim ones, heads, bodies, and what goes to a client.
 
 use crate::pieces::ways;
-use crate::reading::{Line, end_to_end, lenient_lines};
+use crate::reading::{Line, check_line_ends, end_to_end, lenient_lines};
 use controller::proxy::http1::body::BodyDecoder;
 use controller::proxy::http1::head::ResponseHead;
 use controller::proxy::http1::rewrite::{Shape, ToClient, write_response};
@@ -134,6 +134,7 @@ fn read(pieces: &[&[u8]], asked: Asked) -> Conversation {
 
 fn check_response(response: &Response, asked: Asked) {
     let here = &response.meaning;
+    check_line_ends(&response.head);
     assert_eq!(here.lines, lenient_lines(&response.head), "a lenient parser reads other lines");
     assert!(here.lines.len() <= FIELDS_MAX && (100..=999).contains(&here.status));
     let bodiless = asked.to_head || here.status < 200 || here.status == 204 || here.status == 304;
