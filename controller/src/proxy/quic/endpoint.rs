@@ -95,6 +95,9 @@ fn transport() -> TransportConfig {
 pub struct Endpoint {
     inner: quinn::Endpoint,
     shaking: Rc<Cell<usize>>,
+    /// Handshakes from which on clients must show their address.
+    trusted: usize,
+    retried: Cell<u64>,
 }
 
 impl Endpoint {
@@ -114,7 +117,7 @@ impl Endpoint {
         let socket = ReactorRuntime::socket(UdpSocket::new(socket, place.workers == 1)?);
         let runtime = Arc::new(ReactorRuntime::new());
         let inner = quinn::Endpoint::new_with_abstract_socket(config, Some(settings.0), socket, runtime)?;
-        Ok(Endpoint { inner, shaking: Rc::default() })
+        Ok(Endpoint { inner, shaking: Rc::default(), trusted: HANDSHAKES_TRUSTED, retried: Cell::new(0) })
     }
 
     /// Gives connections from now on other settings.
@@ -125,6 +128,17 @@ impl Endpoint {
     /// Answers no new clients any more; connections go on.
     pub fn refuse_new(&self) {
         self.inner.set_server_config(None);
+    }
+
+    /// Clients that were asked to show their address, since the endpoint was opened.
+    pub fn retried(&self) -> u64 {
+        self.retried.get()
+    }
+
+    /// As if that many handshakes were much.
+    #[cfg(test)]
+    pub fn set_trusted(&mut self, handshakes: usize) {
+        self.trusted = handshakes;
     }
 
     /// Connections there are, closing ones included.
@@ -144,7 +158,8 @@ impl Endpoint {
                 incoming.refuse();
             } else if shaking >= HANDSHAKES_MAX {
                 incoming.ignore();
-            } else if shaking >= HANDSHAKES_TRUSTED && !incoming.remote_address_validated() {
+            } else if shaking >= self.trusted && !incoming.remote_address_validated() {
+                self.retried.set(self.retried.get() + 1);
                 // It fails for validated clients only; what it then holds is refused when dropped.
                 let _ = incoming.retry();
             } else if let Ok(connecting) = incoming.accept() {

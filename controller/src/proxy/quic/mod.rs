@@ -3,8 +3,10 @@
 //! - [`socket`]: one socket per worker and address, and the kernel's choice among them · [`identity`]: connection ids that
 //!   lead to their worker
 //! - [`runtime`]: quinn's wishes, by the reactor · [`endpoint`]: handshakes, and what a connection may cost
+//! - [`http3`]: requests on a connection
 
 mod endpoint;
+pub mod http3;
 mod identity;
 mod runtime;
 mod socket;

@@ -6,6 +6,18 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 const MS: u64 = 1_000_000;
 
+/// [`super::run`], of a test: a panic in its task ends the task and not the reactor, so it must come to its end.
+fn run(test: impl Future<Output = ()> + 'static) -> io::Result<()> {
+    let ended = Rc::new(Cell::new(false));
+    let end = ended.clone();
+    super::run(async move {
+        test.await;
+        end.set(true);
+    })?;
+    assert!(ended.get(), "the test's task panicked");
+    Ok(())
+}
+
 fn listen() -> (std::net::TcpListener, SocketAddr) {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
@@ -180,7 +192,7 @@ fn a_task_that_panics_takes_no_other_with_it() {
     })
     .unwrap();
     // A reactor whose main task panicked ends instead of waiting for ever.
-    run(async { panic!("on purpose") }).unwrap();
+    super::run(async { panic!("on purpose") }).unwrap();
 }
 
 fn udp() -> (UdpSocket, SocketAddr) {
