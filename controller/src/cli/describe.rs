@@ -3,8 +3,10 @@
 use super::get::{self, duration, groups, network, servers};
 use super::{CliError, Connection, print};
 use crate::api::{
-    HealthCheckView, HealthStatus, Kind, ListenerView, LoadBalancerView, ServerGroupView, ServerView, View,
+    CertificateView, HealthCheckView, HealthStatus, Kind, ListenerView, LoadBalancerView, ServerGroupView,
+    ServerView, View,
 };
+use crate::certificate::date;
 use crate::config::ErrorFamily;
 use crate::config::edit::{Remark, names_server};
 use clap::{Args, Subcommand};
@@ -98,7 +100,18 @@ pub(super) fn describe(arguments: &DescribeArgs) -> Result<(), CliError> {
             let View::Listeners(listeners) = get::ask(connection, Kind::Listeners, Some(name))? else {
                 return Err(CliError::UnexpectedAnswer);
             };
-            print(&listeners.iter().map(describe_listener).collect::<String>())
+            let is_tls = |listener: &ListenerView| matches!(listener.protocol.as_str(), "HTTPS" | "QUIC");
+            let certificates = if listeners.iter().any(is_tls) {
+                let View::Certificates(certificates) = get::ask(connection, Kind::Certificates, None)? else {
+                    return Err(CliError::UnexpectedAnswer);
+                };
+                certificates
+            } else {
+                Vec::new()
+            };
+            let page =
+                |listener| describe_listener(listener) + &describe_certificates(listener, &certificates);
+            print(&listeners.iter().map(page).collect::<String>())
         }
     }
 }
@@ -383,6 +396,17 @@ fn describe_listener(listener: &ListenerView) -> String {
     }
     page.line("status", format!("{:?}{}", listener.status, problem(listener)));
     page.0
+}
+
+/// A line for each certificate that a listener names.
+fn describe_certificates(listener: &ListenerView, certificates: &[CertificateView]) -> String {
+    let mut lines = Page(String::new());
+    for certificate in certificates.iter().filter(|one| one.listeners.contains(&listener.name)) {
+        let CertificateView { name, names, key_type, not_after, days_left, problem, .. } = certificate;
+        let end = problem.clone().unwrap_or_else(|| format!("until {}, {days_left} days", date(*not_after)));
+        lines.line("certificate", format!("{name}: {}; {key_type}; {end}", names.join(", ")));
+    }
+    lines.0
 }
 
 fn problem(listener: &ListenerView) -> String {

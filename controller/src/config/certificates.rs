@@ -225,7 +225,7 @@ pub fn check_certificates(resources: &Parsed<Resources>, held: Held<'_>) -> Resu
 pub(super) fn check_named(resources: &Resources, held: Held<'_>, checks: &mut Checks<'_>) {
     for listener in resources.listeners.values() {
         let Some(tls) = &listener.tls else { continue };
-        let spot = Spot::Listener(listener.name.clone());
+        let spot = Spot::Certificates(listener.name.clone());
         for name in &tls.certificates {
             let value = format!("certificate \"{name}\"");
             let Some(certificate) = held.certificates.get(name) else {
@@ -247,6 +247,25 @@ pub(super) fn check_named(resources: &Resources, held: Held<'_>, checks: &mut Ch
     }
 }
 
+/// What a listener waits for or goes without: certificates that were there once.
+pub fn missing_certificates(
+    listener: &Listener,
+    certificates: &BTreeMap<CertificateName, Certificate>,
+) -> Option<String> {
+    let missing: Vec<String> = listener
+        .tls
+        .iter()
+        .flat_map(|tls| &tls.certificates)
+        .filter(|name| !certificates.contains_key(name))
+        .map(|name| format!("\"{name}\""))
+        .collect();
+    match missing.as_slice() {
+        [] => None,
+        [one] => Some(format!("certificate {one} is missing")),
+        several => Some(format!("certificates {} are missing", several.join(", "))),
+    }
+}
+
 /// For where nobody knows which certificates there are: that those of listeners were not looked for.
 pub fn unchecked_certificates(resources: &Parsed<Resources>) -> Warnings {
     let mut checks = Checks::new([&resources.places]);
@@ -254,7 +273,7 @@ pub fn unchecked_certificates(resources: &Parsed<Resources>) -> Warnings {
         let Some(tls) = &listener.tls else { continue };
         let names: Vec<String> = tls.certificates.iter().map(|name| format!("\"{name}\"")).collect();
         checks.warning(
-            &Spot::Listener(listener.name.clone()),
+            &Spot::Certificates(listener.name.clone()),
             format!("certificates {}", names.join(", ")),
             "whether there are such certificates was not checked",
             "`causeway diff` asks the running causeway",
@@ -465,6 +484,37 @@ mod tests {
         assert!(told[1].1.contains("`causeway certificate add \"none\" --certificate FILE"), "{}", told[1].1);
     }
 
+    // Holds LR-24
+    #[test]
+    fn a_certificate_that_is_missing_is_told_with_its_place_and_all_other_errors() {
+        use super::super::tests::{NODE, RESOURCES};
+        let node = super::super::parse_node(NODE, "node.yaml").unwrap();
+        let line = "  - {name: http, load_balancer: alb1, protocol: HTTP, port: 80, server_group: web}";
+        let https = "  - {name: http, load_balancer: alb1, protocol: HTTPS, port: 443, server_group: web, certificates: [www]}";
+        let text = RESOURCES.replace(line, https);
+        let line =
+            text.lines().position(|line| line == https).expect("the tutorial has this listener") as u32 + 1;
+        let held = kept(&["www"]);
+        let held = Held { certificates: &held, now: NOW };
+        assert!(super::super::parse_resources_with(&node, held, &text, "r.yaml").is_ok());
+        let none = BTreeMap::new();
+        let none = Held { certificates: &none, now: NOW };
+        let errors = super::super::parse_resources_with(&node, none, &text, "r.yaml").unwrap_err();
+        let [found] = errors.findings() else { panic!("{errors}") };
+        assert_eq!(
+            (found.place.line, found.subject.as_str(), found.value.as_str(), found.rule.as_str()),
+            (line, "listener \"http\"", "certificate \"www\"", "there is none of this name")
+        );
+        let text = text.replace("port: 80, weight: 100}", "port: 80, weight: 101}");
+        let errors = super::super::parse_resources_with(&node, none, &text, "r.yaml").unwrap_err();
+        let values: Vec<&str> = errors.findings().iter().map(|found| found.value.as_str()).collect();
+        assert_eq!(
+            (values.contains(&"weight 101"), values.contains(&"certificate \"www\"")),
+            (true, true),
+            "{errors}"
+        );
+    }
+
     // Holds LR-21
     #[test]
     fn listeners_have_a_suite_for_each_certificate() {
@@ -489,6 +539,16 @@ mod tests {
         assert_eq!(told(end - 31 * 86_400), [""; 0]);
         assert_eq!(told(end - 10 * 86_400), ["expires on 2027-01-01, in 10 days"]);
         assert_eq!(told(end + 1), ["expired on 2027-01-01"]);
+    }
+
+    #[test]
+    fn tells_what_a_listener_goes_without() {
+        let held = kept(&["www"]);
+        let problem = |names: &[&str]| missing_certificates(&https(names, "rsa"), &held);
+        assert_eq!(problem(&["www"]), None);
+        assert_eq!(problem(&["www", "shop"]).as_deref(), Some("certificate \"shop\" is missing"));
+        let both = problem(&["shop", "www", "blog"]);
+        assert_eq!(both.as_deref(), Some("certificates \"shop\", \"blog\" are missing"));
     }
 
     #[test]

@@ -22,8 +22,8 @@ mod tree;
 mod tests;
 
 pub use certificates::{
-    CertificateChange, CertificateEdit, Held, change_certificate, check_certificates, unchecked_certificates,
-    users,
+    CertificateChange, CertificateEdit, Held, change_certificate, check_certificates, missing_certificates,
+    unchecked_certificates, users,
 };
 pub use changes::{Change, ChangeKind, changes};
 pub use code::{ErrorCode, ErrorFamily};

@@ -27,4 +27,4 @@ pub use desired::{Inputs, Neighbour, desired, neighbours_wanted};
 pub use diff::{Change, MapOp, diff};
 pub use dump::{dump_change, dump_contents};
 pub use servers::{departed, server_identity};
-pub use snapshot::{Ids, SnapshotInputs, snapshot, sources};
+pub use snapshot::{Ids, SnapshotInputs, can_handshake, snapshot, sources};

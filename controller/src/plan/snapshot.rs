@@ -137,6 +137,18 @@ pub fn snapshot(inputs: &SnapshotInputs<'_>, ids: &mut Ids) -> Snapshot {
     }
 }
 
+/// Whether a listener can be served as far as TLS goes: its default certificate is there, and its policy leaves a suite.
+pub fn can_handshake(
+    listener: &Listener,
+    resources: &Resources,
+    certificates: &BTreeMap<CertificateName, Certificate>,
+) -> bool {
+    let Some(tls) = &listener.tls else { return true };
+    let policy = PolicyRef::find(&tls.policy, &resources.security_policies);
+    tls.certificates.first().is_some_and(|name| certificates.contains_key(name))
+        && policy.is_some_and(|policy| !served(&policy).is_nothing())
+}
+
 /// A snapshot's lists that listeners point into.
 struct Draft<'a, 'i> {
     inputs: &'i SnapshotInputs<'a>,
@@ -162,11 +174,11 @@ impl Draft<'_, '_> {
     fn protocol(&mut self, listener: &Listener) -> Option<DownstreamProtocol> {
         let Some(tls) = &listener.tls else { return Some(DownstreamProtocol::Http) };
         let inputs = self.inputs;
-        let served = served(&PolicyRef::find(&tls.policy, &inputs.resources.security_policies)?);
-        let is_there = |name: &&CertificateName| inputs.certificates.contains_key(*name);
-        if served.is_nothing() || !tls.certificates.first().as_ref().is_some_and(is_there) {
+        if !can_handshake(listener, inputs.resources, inputs.certificates) {
             return None;
         }
+        let served = served(&PolicyRef::find(&tls.policy, &inputs.resources.security_policies)?);
+        let is_there = |name: &&CertificateName| inputs.certificates.contains_key(*name);
         let names = tls.certificates.iter().filter(is_there);
         let snapshot = TlsSnapshot {
             certificates: names.map(|name| self.certificate(name, &inputs.certificates[name])).collect(),

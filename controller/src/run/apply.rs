@@ -4,10 +4,11 @@ use super::RunError;
 use super::control::Control;
 use super::reconcile::publish_error;
 use crate::api::{KeptAddress, Response};
+use crate::certificate::Certificate;
 use crate::config::{self, ConfigErrors, Held, Parsed, StaleAddress, Warnings, edit};
 use crate::health::GroupHealth;
-use crate::model::{Listener, Node, Resources, ServerGroupName};
-use crate::plan::{Cuts, Ids};
+use crate::model::{CertificateName, Listener, Node, Resources, ServerGroupName};
+use crate::plan::{self, Cuts, Ids};
 use crate::probe::clock;
 use crate::proxy::{self, bind_listeners};
 use crate::store::{Revision, Store};
@@ -188,7 +189,8 @@ impl Control {
         let had: BTreeSet<(u32, SocketAddr)> = listeners
             .flat_map(|listener| listener.addresses.iter().map(|address| (listener.id, *address)))
             .collect();
-        let wanted = addresses(&self.node.value, &self.resources, &mut self.ids);
+        let certificates = self.certificate_store.all();
+        let wanted = addresses(&self.node.value, &self.resources, certificates, &mut self.ids);
         let mut sockets = Vec::new();
         for (id, address) in wanted.difference(&had) {
             let bound = bind_listeners(&[*address]).map_err(|error| RunError::Start {
@@ -233,11 +235,20 @@ struct Before {
     cuts: Cuts,
 }
 
-/// Number and address of every running HTTP and HTTPS listener on this node.
-fn addresses(node: &Node, resources: &Resources, ids: &mut Ids) -> BTreeSet<(u32, SocketAddr)> {
+/// Number and address of every HTTP and HTTPS listener that accepts on this node: the engine knows of no others.
+fn addresses(
+    node: &Node,
+    resources: &Resources,
+    certificates: &BTreeMap<CertificateName, Certificate>,
+    ids: &mut Ids,
+) -> BTreeSet<(u32, SocketAddr)> {
     let mut found = BTreeSet::new();
-    let has_sockets =
-        |listener: &&Listener| listener.enabled && !listener.protocol.is_l4() && !listener.protocol.is_udp();
+    let has_sockets = |listener: &&Listener| {
+        listener.enabled
+            && !listener.protocol.is_l4()
+            && !listener.protocol.is_udp()
+            && plan::can_handshake(listener, resources, certificates)
+    };
     for listener in resources.listeners.values().filter(has_sockets) {
         let Some(balancer) = resources.load_balancers.get(&listener.load_balancer) else { continue };
         for mapping in node.zones_of(balancer) {

@@ -170,3 +170,32 @@ another node
         describe_listener(&behind_proxies)
     );
 }
+
+#[test]
+fn describes_the_certificates_of_a_listener() {
+    let view = |name: &str, listeners: &[&str], problem: Option<&str>| CertificateView {
+        name: name.into(),
+        names: vec!["www.example.com".into(), "*.example.com".into()],
+        key_type: "ECDSA P-256".into(),
+        not_before: 0,
+        not_after: 1_798_761_600,
+        days_left: 198,
+        problem: problem.map(str::to_owned),
+        listeners: listeners.iter().map(|name| (*name).to_owned()).collect(),
+        subject: "CN=www".into(),
+        issuer: "CN=R3".into(),
+        serial: "01".into(),
+        fingerprint: "ab".into(),
+        chain_length: 2,
+    };
+    let certificates = [
+        view("www", &["https", "http"], None),
+        view("other", &["https"], None),
+        view("shop", &["http"], Some("expires on 2027-01-01, in 9 days")),
+    ];
+    assert_eq!(
+        describe_certificates(&balancer().listeners[0], &certificates),
+        "  certificate      www: www.example.com, *.example.com; ECDSA P-256; until 2027-01-01, 198 days\n  \
+         certificate      shop: www.example.com, *.example.com; ECDSA P-256; expires on 2027-01-01, in 9 days\n"
+    );
+}

@@ -5,10 +5,12 @@ use crate::api::{
     LinkCounters, ListenerStatus, ListenerView, LoadBalancerView, NextHopView, RouteTarget, RouteView,
     ZoneView,
 };
+use crate::config;
 use crate::model::{
     AddressType, Edition, Encapsulation, IpVersion, Listener, ListenerProtocol, NextHop, NodeZone,
     TransitRouter, XForwardedFor,
 };
+use crate::plan;
 use crate::run::control::Control;
 use forwarder_common::counters::HopCounters;
 
@@ -60,6 +62,14 @@ impl Control {
         let view = |listener: &Listener| {
             // What follows an HTTP head means nothing to TCP.
             let timeouts = (!listener.protocol.is_l4()).then_some(listener.timeouts);
+            let status = if !listener.enabled {
+                ListenerStatus::Stopped
+            } else if plan::can_handshake(listener, &self.resources, self.certificate_store.all()) {
+                ListenerStatus::Running
+            } else {
+                ListenerStatus::Provisioning
+            };
+            let problem = config::missing_certificates(listener, self.certificate_store.all());
             ListenerView {
                 name: listener.name.to_string(),
                 load_balancer: listener.load_balancer.to_string(),
@@ -71,8 +81,8 @@ impl Control {
                 x_forwarded_for: listener.forwarded.x_forwarded_for == XForwardedFor::Append
                     && timeouts.is_some(),
                 trusted_proxies: listener.trusted_proxies.iter().flatten().map(ToString::to_string).collect(),
-                status: ListenerStatus::Running,
-                problem: None,
+                status,
+                problem,
             }
         };
         self.resources.listeners.values().map(view).collect()
