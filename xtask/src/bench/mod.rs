@@ -4,6 +4,7 @@
 mod health;
 mod iperf;
 mod ratio;
+mod rules;
 mod tunnel;
 
 use anyhow::Result;
@@ -14,6 +15,8 @@ use std::process::ExitCode;
 pub enum Command {
     /// What probing 1,000 servers in 100 groups costs.
     Health(health::Arguments),
+    /// What finding the rule of a request costs, with 10 to 10,000 rules.
+    Rules(rules::Arguments),
     /// One TCP flow through our tunnel against the kernel's vxlan device.
     Tunnel(tunnel::Arguments),
 }
@@ -22,6 +25,7 @@ pub enum Command {
 pub fn run(command: &Command) -> Result<ExitCode> {
     match command {
         Command::Health(arguments) => health::run(arguments),
+        Command::Rules(arguments) => rules::run(arguments),
         Command::Tunnel(arguments) => tunnel::run(arguments),
     }
 }
