@@ -17,7 +17,7 @@ pub struct Package {
 }
 
 /// What the lab, the tests and the VM call.
-pub const TOOLS: [Package; 23] = [
+pub const TOOLS: [Package; 25] = [
     package("iproute2", "ip", "lab: namespaces, links, routes"),
     package("procps", "sysctl", "lab: kernel settings inside namespaces"),
     package("ethtool", "ethtool", "lab: offloads of its interfaces"),
@@ -37,6 +37,8 @@ pub const TOOLS: [Package; 23] = [
     package("bpftool", "bpftool", "lab: looking at programs and maps"),
     package("iperf3", "iperf3", "bench: throughput through the tunnel"),
     package("wrk", "wrk", "bench: requests per second"),
+    package("nghttp2-client", "h2load", "bench: requests per second by HTTP/2"),
+    package("haproxy", "haproxy", "bench: to compare with (its own service is not started)"),
     package("qemu-system-x86", "qemu-system-x86_64", "vm: Debian's stock kernel without rebooting"),
     package("busybox-static", "busybox", "vm: its shell"),
     package("binutils", "strip", "vm: a smaller initramfs"),
@@ -240,7 +242,8 @@ mod tests {
 
     #[test]
     fn every_package_says_which_work_calls_it() {
-        let areas = ["lab", "tests", "bench", "vm", "doctor", "building", "eBPF", "lint", "bpf-linker"];
+        let areas =
+            ["lab", "tests", "bench", "fuzz", "vm", "doctor", "building", "eBPF", "lint", "bpf-linker"];
         for package in TOOLS.iter().chain(&EBPF_COMPILER).chain(&LINKER_LIBRARIES) {
             assert!(areas.contains(&package.area()), "{}: {}", package.name, package.purpose);
         }

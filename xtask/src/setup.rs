@@ -24,17 +24,7 @@ pub fn run(scope: Scope) -> Result<()> {
     let all = scope == Scope::Everything;
     let mut done = Vec::new();
     let has_linker = find_linker().is_ok();
-    let missing = missing_packages(scope, has_linker);
-    if !missing.is_empty() {
-        install(&missing)?;
-        let names: Vec<_> = missing.iter().map(|package| package.name).collect();
-        keep(&mut done, format!("apt-get remove --autoremove {}", names.join(" ")))?;
-        if names.contains(&"nginx") {
-            eprintln!(
-                "nginx's own service was not started; `systemctl disable nginx` keeps it off after a reboot"
-            );
-        }
-    }
+    install_and_keep(&missing_packages(scope, has_linker), &mut done)?;
     if !has_linker {
         eprintln!("building bpf-linker 0.13.0: links eBPF programs; takes a minute or two");
         let mut install = cargo();
@@ -65,6 +55,28 @@ pub fn run(scope: Scope) -> Result<()> {
     } else {
         eprintln!("setup: done; to undo what it did now:");
         done.iter().for_each(|line| eprintln!("  {line}"));
+    }
+    Ok(())
+}
+
+/// Installs those of [`TOOLS`] that are named and missing: for a command that needs few of them.
+pub fn tools(names: &[&str]) -> Result<()> {
+    let missing: Vec<_> =
+        TOOLS.iter().filter(|package| names.contains(&package.name) && !package.is_there()).collect();
+    install_and_keep(&missing, &mut Vec::new())
+}
+
+fn install_and_keep(missing: &[&Package], done: &mut Vec<String>) -> Result<()> {
+    if missing.is_empty() {
+        return Ok(());
+    }
+    install(missing)?;
+    let names: Vec<_> = missing.iter().map(|package| package.name).collect();
+    keep(done, format!("apt-get remove --autoremove {}", names.join(" ")))?;
+    for service in names.iter().filter(|name| ["nginx", "haproxy"].contains(name)) {
+        eprintln!(
+            "{service}'s own service was not started; `systemctl disable {service}` keeps it off after a reboot"
+        );
     }
     Ok(())
 }

@@ -3,6 +3,7 @@
 
 mod health;
 mod iperf;
+mod l7;
 mod ratio;
 mod rules;
 mod tunnel;
@@ -17,6 +18,8 @@ pub enum Command {
     Health(health::Arguments),
     /// What finding the rule of a request costs, with 10 to 10,000 rules.
     Rules(rules::Arguments),
+    /// HTTP side by side with nginx and HAProxy.
+    L7(l7::Arguments),
     /// One TCP flow through our tunnel against the kernel's vxlan device.
     Tunnel(tunnel::Arguments),
 }
@@ -26,6 +29,7 @@ pub fn run(command: &Command) -> Result<ExitCode> {
     match command {
         Command::Health(arguments) => health::run(arguments),
         Command::Rules(arguments) => rules::run(arguments),
+        Command::L7(arguments) => l7::run(arguments),
         Command::Tunnel(arguments) => tunnel::run(arguments),
     }
 }

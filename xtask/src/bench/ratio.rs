@@ -34,7 +34,8 @@ pub fn summary(pairs: &[Pair]) -> Summary {
     }
 }
 
-fn median(values: impl Iterator<Item = f64>) -> f64 {
+/// The middle of `values`; of an even number, between the two in the middle. NaN of none.
+pub fn median(values: impl Iterator<Item = f64>) -> f64 {
     let mut values: Vec<f64> = values.collect();
     values.sort_by(f64::total_cmp);
     match values.len() {
