@@ -9,6 +9,7 @@ mod diff;
 mod edit;
 mod get;
 mod health_check_template;
+mod listener;
 mod rollback;
 mod run;
 mod server;
@@ -60,6 +61,7 @@ enum Command {
     Describe(describe::DescribeArgs),
     Server(server::ServerArgs),
     ServerGroup(server_group::ServerGroupArgs),
+    Listener(listener::ListenerArgs),
     Certificate(certificate::CertificateArgs),
     CookieKey(cookie_key::CookieKeyArgs),
     HealthCheckTemplate(health_check_template::HealthCheckTemplateArgs),
@@ -182,6 +184,7 @@ fn execute(command: Command) -> Result<(), CliError> {
         Command::HealthCheckTemplate(arguments) => health_check_template::health_check_template(&arguments),
         Command::Certificate(arguments) => certificate::certificate(&arguments),
         Command::CookieKey(arguments) => cookie_key::cookie_key(&arguments),
+        Command::Listener(arguments) => listener::listener(&arguments),
         Command::ServerGroup(arguments) => server_group::server_group(&arguments),
         Command::Status(arguments) => status::status(&arguments),
     }

@@ -1,8 +1,12 @@
 //! What is different between two revisions of the resources, for people.
 
-use crate::model::{NetworkInterface, Resources, Server, ServerAddress, ServerGroup};
+use crate::model::{
+    Acl, Listener, ListenerTls, NetworkInterface, Resources, Rule, RuleDirection, Server, ServerAddress,
+    ServerGroup,
+};
+use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 /// One difference.
@@ -47,7 +51,10 @@ pub fn changes(old: &Resources, new: &Resources) -> Vec<Change> {
     compare("transit router", &old.transit_routers, &new.transit_routers, &mut found, whole);
     compare("load balancer", &old.load_balancers, &new.load_balancers, &mut found, whole);
     compare("server group", &old.server_groups, &new.server_groups, &mut found, compare_groups);
-    compare("listener", &old.listeners, &new.listeners, &mut found, whole);
+    compare("listener", &old.listeners, &new.listeners, &mut found, compare_listeners);
+    compare("ACL", &old.acls, &new.acls, &mut found, compare_acls);
+    let (was, is) = (&old.security_policies, &new.security_policies);
+    compare("security policy", was, is, &mut found, whole);
     let (was, is) = (&old.inventory, &new.inventory);
     compare("instance", &was.instances, &is.instances, &mut found, whole);
     compare("interface", &was.interfaces, &is.interfaces, &mut found, compare_interfaces);
@@ -71,9 +78,9 @@ fn compare<K: Ord + fmt::Display, T: PartialEq>(
     names.sort();
     names.dedup();
     for name in names {
-        // Servers are named by address, which no message quotes.
-        let subject =
-            if noun.ends_with("server") { format!("{noun} {name}") } else { format!("{noun} \"{name}\"") };
+        // Servers are named by address and rules by place, which no message quotes.
+        let is_bare = noun.ends_with("server") || noun.ends_with("rule of");
+        let subject = if is_bare { format!("{noun} {name}") } else { format!("{noun} \"{name}\"") };
         match (old.get(name), new.get(name)) {
             (None, Some(_)) => found.push(change(ChangeKind::Added, subject, "")),
             (Some(_), None) => found.push(change(ChangeKind::Removed, subject, "")),
@@ -104,6 +111,89 @@ fn compare_groups(subject: &str, old: &ServerGroup, new: &ServerGroup, found: &m
     if before == after && old.servers != new.servers {
         found.push(change(ChangeKind::Changed, subject.to_owned(), "order of servers"));
     }
+}
+
+fn compare_listeners(subject: &str, old: &Listener, new: &Listener, found: &mut Vec<Change>) {
+    macro_rules! changed {
+        ($($key:literal: $field:ident;)*) => {
+            [$(($key, old.$field != new.$field),)*]
+        };
+    }
+    let of_tls = |different: fn(&ListenerTls, &ListenerTls) -> bool| match (&old.tls, &new.tls) {
+        (Some(old), Some(new)) => different(old, new),
+        (old, new) => old != new,
+    };
+    let settings = changed! {
+        "load_balancer": load_balancer;
+        "protocol": protocol;
+        "port": port;
+        "server_group": server_group;
+        "description": description;
+        "timeouts": timeouts;
+        "gzip": gzip;
+        "quic_upgrade": quic_upgrade;
+        "acl": acl;
+        "forwarded_headers": forwarded;
+        "trusted_proxies": trusted_proxies;
+        "logged_headers": logged_headers;
+    };
+    let tls = [
+        ("certificates", of_tls(|old, new| old.certificates != new.certificates)),
+        ("security_policy", of_tls(|old, new| old.policy != new.policy)),
+        ("ca_certificates", of_tls(|old, new| old.client_authorities != new.client_authorities)),
+        ("http2", of_tls(|old, new| old.http2 != new.http2)),
+    ];
+    let state = match (old.enabled, new.enabled) {
+        (true, false) => Some("stopped"),
+        (false, true) => Some("started"),
+        _ => None,
+    };
+    let changed = settings.into_iter().chain(tls).filter(|(_, is_changed)| *is_changed).map(|(key, _)| key);
+    let details: Vec<&str> = state.into_iter().chain(changed).collect();
+    if !details.is_empty() {
+        found.push(change(ChangeKind::Changed, subject.to_owned(), details.join(", ")));
+    }
+    let by_place = |listener: &Listener| -> BTreeMap<RulePlace, Rule> {
+        let place = |rule: &Rule| RulePlace(rule.direction, rule.priority);
+        listener.rules.iter().map(|rule| (place(rule), rule.clone())).collect()
+    };
+    compare(&format!("{subject}, rule of"), &by_place(old), &by_place(new), found, compare_rules);
+}
+
+/// What makes a rule one (LR-62).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct RulePlace(RuleDirection, u16);
+
+impl fmt::Display for RulePlace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            RuleDirection::Request => write!(f, "priority {}", self.1),
+            RuleDirection::Response => write!(f, "priority {} for responses", self.1),
+        }
+    }
+}
+
+fn compare_rules(subject: &str, old: &Rule, new: &Rule, found: &mut Vec<Change>) {
+    let parts = [
+        (format!("name \"{}\" -> \"{}\"", old.name, new.name), old.name != new.name),
+        ("conditions".to_owned(), old.conditions != new.conditions),
+        ("actions".to_owned(), old.actions != new.actions),
+    ];
+    let details: Vec<String> =
+        parts.into_iter().filter(|(_, is_changed)| *is_changed).map(|(part, _)| part).collect();
+    found.push(change(ChangeKind::Changed, subject.to_owned(), details.join(", ")));
+}
+
+fn compare_acls(subject: &str, old: &Acl, new: &Acl, found: &mut Vec<Change>) {
+    let networks = |acl: &Acl| -> BTreeSet<IpNet> { acl.entries.iter().map(|entry| entry.cidr).collect() };
+    let (before, after) = (networks(old), networks(new));
+    let signed = |sign: char, networks: &mut dyn Iterator<Item = &IpNet>| -> Vec<String> {
+        networks.map(|network| format!("{sign}{network}")).collect()
+    };
+    let mut details = signed('-', &mut before.difference(&after));
+    details.extend(signed('+', &mut after.difference(&before)));
+    let detail = if details.is_empty() { "descriptions or order".to_owned() } else { details.join(" ") };
+    found.push(change(ChangeKind::Changed, subject.to_owned(), detail));
 }
 
 /// Keys of the settings that are different.
@@ -238,6 +328,54 @@ mod tests {
         assert_eq!(
             between(&old, &by_eni),
             ["~ server group \"g1\", server 172.16.1.20:80: ecs i-web1 -> eni eni-web1"]
+        );
+    }
+
+    #[test]
+    fn names_settings_and_rules_of_listeners_and_entries_of_lists() {
+        let rule = |name: &str, priority: u16, path: &str| {
+            format!(
+                "{{name: {name}, priority: {priority}, conditions: [{{path: [{path}]}}], actions: [{{forward: web}}]}}"
+            )
+        };
+        let with = |settings: &str, rules: &[String], acl: &str| {
+            let rules = rules.join(", ");
+            let http = format!("port: 80, server_group: web, rules: [{rules}]{settings}}}");
+            TUTORIAL.replace("port: 80, server_group: web}", &http)
+                + &format!(
+                    "  - {{name: tls, load_balancer: alb1, protocol: HTTPS, port: 443, server_group: web, certificates: [www]}}\n\
+                            acls: [{{name: home, entries: [{acl}]}}]\n"
+                )
+        };
+        let old = with(
+            "",
+            &[rule("r1", 1, "/a"), rule("r2", 2, "/b"), rule("r3", 3, "/c")],
+            "{cidr: 10.0.0.0/8}, {cidr: 11.0.0.0/8}",
+        );
+        let settings = ", enabled: false, gzip: false, idle_timeout: 9, logged_headers: [a], acl: {type: White, lists: [home]}";
+        let new = with(
+            settings,
+            &[rule("one", 1, "/x"), rule("r3", 3, "/c"), rule("r4", 4, "/d")],
+            "{cidr: 11.0.0.0/8}, {cidr: 12.0.0.0/8}",
+        )
+        .replace(
+            "certificates: [www]",
+            "certificates: [www, api], http2: false, security_policy: tls_cipher_policy_1_2",
+        );
+        assert_eq!(
+            between(&old, &new),
+            [
+                "~ listener \"http\": stopped, timeouts, gzip, acl, logged_headers",
+                "~ listener \"http\", rule of priority 1: name \"r1\" -> \"one\", conditions",
+                "- listener \"http\", rule of priority 2",
+                "+ listener \"http\", rule of priority 4",
+                "~ listener \"tls\": certificates, security_policy, http2",
+                "~ ACL \"home\": -10.0.0.0/8 +12.0.0.0/8",
+            ]
+        );
+        assert_eq!(
+            between(&new, &old)[0],
+            "~ listener \"http\": started, timeouts, gzip, acl, logged_headers"
         );
     }
 

@@ -5,6 +5,7 @@
 //! order. Everything that is wrong is told at once, without positions, since nobody has seen the new text.
 
 mod group;
+mod listener;
 mod name;
 mod pin;
 mod remark;
@@ -72,6 +73,13 @@ pub enum Operation {
         template: String,
         /// The group.
         group: String,
+    },
+    /// A listener accepts connections from now on, or no longer (LR-5).
+    EnableListener {
+        /// The listener.
+        name: String,
+        /// Whether it does.
+        enabled: bool,
     },
     /// Templates go; groups keep what was copied (SG-194).
     DeleteHealthCheckTemplates {
@@ -148,6 +156,9 @@ pub fn edit(node: &Parsed<Node>, text: &str, operation: &Operation) -> Result<Ed
         Operation::DeleteServerGroup { name } => group::delete(&mut document, resources, name, &mut denials),
         Operation::ApplyHealthCheckTemplate { template, group } => {
             template::apply(&mut document, resources, template, group, &mut denials);
+        }
+        Operation::EnableListener { name, enabled } => {
+            listener::enable(&mut document, resources, name, *enabled, &mut denials);
         }
         Operation::DeleteHealthCheckTemplates { names } => {
             template::delete(&mut document, resources, names, &mut denials);

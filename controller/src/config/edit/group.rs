@@ -59,6 +59,14 @@ pub(super) fn delete(document: &mut Map, resources: &Resources, name: &str, deni
 
 /// What sends traffic to a group, as messages name it.
 pub fn users(resources: &Resources, group: &ServerGroup) -> Vec<String> {
-    let listeners = resources.listeners.values().filter(|listener| listener.server_group == group.name);
-    listeners.map(|listener| format!("listener \"{}\"", listener.name)).collect()
+    let mut users = Vec::new();
+    for listener in resources.listeners.values() {
+        if listener.server_group == group.name {
+            users.push(format!("listener \"{}\"", listener.name));
+        }
+        let rules =
+            listener.rules.iter().filter(|rule| rule.actions.groups().any(|used| *used == group.name));
+        users.extend(rules.map(|rule| format!("rule \"{}\" of listener \"{}\"", rule.name, listener.name)));
+    }
+    users
 }

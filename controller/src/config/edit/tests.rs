@@ -583,3 +583,47 @@ fn pins_servers_to_the_addresses_they_have() {
     assert_eq!(after.value.inventory, parse(&new).value.inventory, "the inventory is the new one");
     assert_eq!(stale_inventory_addresses(&in_force, &after), []);
 }
+
+fn enable(name: &str, enabled: bool) -> Operation {
+    Operation::EnableListener { name: name.into(), enabled }
+}
+
+// Holds LR-5
+#[test]
+fn stops_and_starts_a_listener_and_leaves_everything_else_alone() {
+    assert_eq!(changes_of(&enable("http", false)), ["~ listener \"http\": stopped"]);
+    assert_eq!(changes_of(&enable("http", true)), [""; 0], "it runs already");
+    let node = parse_node(include_str!("../tests/every_node_setting.yaml"), "node.yaml").unwrap();
+    let text = include_str!("../tests/every_setting.yaml");
+    let before = parse_resources_for(&node, text, "r.yaml").unwrap_or_else(|errors| panic!("{errors}"));
+    let stopped = edit(&node, text, &enable("http", false)).unwrap_or_else(|denials| panic!("{denials:#?}"));
+    let told = |before: &Resources, after: &Resources| -> Vec<String> {
+        changes(before, after).iter().map(ToString::to_string).collect()
+    };
+    assert_eq!(told(&before.value, &stopped.parsed.value), ["~ listener \"http\": stopped"]);
+    let started = edit(&node, &stopped.text, &enable("http", true)).unwrap();
+    assert_eq!(started.parsed.value, before.value);
+    assert_eq!(
+        denials(&enable("htp", false)),
+        ["[ResourceNotFound.Listener] listener \"htp\": it does not exist; did you mean \"http\"?"]
+    );
+}
+
+// Holds SG-233
+#[test]
+fn a_group_that_a_rule_uses_is_not_deleted() {
+    let rule = "rules: [{name: r1, priority: 1, conditions: [{path: [/a]}], actions: [{traffic_mirror: spare}, {forward: web}]}]";
+    let text = RESOURCES
+        .replace("port: 80, server_group: web}", &format!("port: 80, server_group: web, {rule}}}"))
+        .replace(
+            "server_groups:\n",
+            "server_groups:\n  - {name: spare, type: Ip, vpc: vpc1, health_check: {enabled: true}}\n",
+        );
+    assert_eq!(
+        denials_on(&text, &Operation::DeleteServerGroup { name: "spare".into() }),
+        [
+            "[ResourceInUse.ServerGroup] server group \"spare\": it is used by rule \"r1\" of listener \"http\"; remove these, or \
+          let them use another group, then delete it"
+        ]
+    );
+}

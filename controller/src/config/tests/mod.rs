@@ -5,6 +5,7 @@ mod connectivity;
 mod dual_stack;
 mod evolution;
 mod files;
+mod forwarding;
 mod functions;
 mod groups;
 mod health_checks;
