@@ -28,9 +28,16 @@ pub struct Origin {
     pub version: HttpVersion,
     /// What was agreed upon with a client that speaks TLS over TCP.
     pub tls: Option<TlsSession>,
+    /// To the peer, microseconds, once it was asked for.
+    pub round_trip: Cell<Option<u32>>,
 }
 
 impl Origin {
+    /// What a URL of the client begins with.
+    pub fn scheme(&self) -> &'static str {
+        if self.is_secure() { "https" } else { "http" }
+    }
+
     /// Whether the client speaks TLS.
     pub fn is_secure(&self) -> bool {
         self.tls.is_some() || self.version == HttpVersion::Http3
@@ -45,7 +52,7 @@ impl Origin {
     ) -> Origin {
         let mut peer_text = Vec::with_capacity(15);
         push_address(&mut peer_text, peer.ip());
-        Origin { peer, peer_text, vip, counters, version, tls: None }
+        Origin { peer, peer_text, vip, counters, version, tls: None, round_trip: Cell::new(None) }
     }
 
     /// The same over TLS.
@@ -141,6 +148,15 @@ impl Client {
         })
         .await;
         (sent.get(), written.is_ok())
+    }
+
+    /// The round trip to the peer, microseconds: asked of the kernel once for each connection.
+    pub fn round_trip_us(&self) -> Option<u32> {
+        let Side::Connection(connection) = &self.side else { return self.origin.round_trip.get() };
+        if self.origin.round_trip.get().is_none() {
+            self.origin.round_trip.set(connection.tcp().round_trip_us());
+        }
+        self.origin.round_trip.get()
     }
 
     /// Breaks a stream off; a connection is closed by its owner.

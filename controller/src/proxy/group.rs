@@ -3,6 +3,7 @@
 use super::PublishError;
 use super::access_log::push_socket_address;
 use super::http1::head::RequestHead;
+use super::http2::client::Links;
 use super::persistence::{Known, Persistence};
 use super::pool::Pool;
 use super::stats::ServerColumn;
@@ -81,6 +82,8 @@ pub struct Server {
     /// What connections begin with, if they are encrypted.
     pub tls: Option<Rc<TlsClient>>,
     pub pool: Rc<Pool>,
+    /// Connections of HTTP/2, where servers speak gRPC.
+    pub links: Rc<Links>,
     pub counters: Arc<ServerColumn>,
     /// Place in the local addresses. One for all servers would turn in step with the cycle that picks them, and each
     /// would see only some of the addresses.
@@ -124,6 +127,7 @@ impl Group {
                     host: host_text(server.address),
                     tls: known.map_or_else(fresh_tls, |known| known.tls.clone()),
                     pool: known.map(|known| known.pool.clone()).unwrap_or_default(),
+                    links: known.map(|known| known.links.clone()).unwrap_or_default(),
                     counters: columns.server(server.id),
                     next_local: known.map(|known| known.next_local.clone()).unwrap_or_default(),
                 }
@@ -174,8 +178,14 @@ impl Group {
                 next.keep_alive && next.servers.iter().any(|other| Rc::ptr_eq(&other.pool, &server.pool))
             });
             match next {
-                Some(next) if kept => server.pool.keep_sources(&next.local_addresses),
-                _ => server.pool.close(),
+                Some(next) if kept => {
+                    server.pool.keep_sources(&next.local_addresses);
+                    server.links.keep_sources(&next.local_addresses);
+                }
+                _ => {
+                    server.pool.close();
+                    server.links.close();
+                }
             }
         }
     }

@@ -95,6 +95,11 @@ pub async fn accept_all(worker: Rc<Worker>, slot: Rc<Slot>, listener: TcpListene
             Some(Ok((stream, _))) if stream.descriptor() >= worker.descriptors.clients => {
                 io::Error::from_raw_os_error(libc::EMFILE)
             }
+            // Closed before anything is read or sent (LR-34).
+            Some(Ok((_, peer))) if !slot.target().serves(peer.ip()) => {
+                log::debug!("listener {:?}: {peer} is not served", slot.target().listener);
+                continue;
+            }
             Some(Ok((stream, peer))) => {
                 start(&worker, &slot, stream, peer, address);
                 at_once += 1;

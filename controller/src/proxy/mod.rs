@@ -41,23 +41,27 @@
 //! the request is complete closes the client's connection after it.
 
 pub mod access_log;
+mod acl;
+mod actions;
 mod answer;
 mod arrival;
 mod body_sink;
 mod client;
 mod client_stream;
 mod connection;
-#[allow(dead_code, reason = "until there are rules")]
 mod decision;
 mod descriptors;
 mod drain;
 mod exchange;
 mod failure;
+mod forwarded;
 mod group;
 pub mod http1;
 #[allow(dead_code, reason = "until servers of gRPC groups are spoken to")]
 mod http2;
+mod limits;
 mod listener;
+mod mirror;
 mod persistence;
 mod pool;
 pub mod quic;
@@ -77,12 +81,15 @@ pub use listener::{BindError, bind_listeners};
 pub use stats::Stats;
 pub use tls::{CertificateError, TlsError, VerificationError};
 
+use crate::rules::{RuleError, RuleSet};
 use crate::snapshot::{DecodeError, Snapshot};
 use descriptors::Descriptors;
+use limits::SharedLimits;
 use std::future::Future;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
+use std::sync::mpsc::SyncSender;
 use std::thread::JoinHandle;
 use std::time::Duration;
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
@@ -111,6 +118,15 @@ pub enum PublishError {
         /// What is wrong.
         #[source]
         error: VerificationError,
+    },
+    /// A rule cannot be used.
+    #[error("listener {listener:?}: {error}")]
+    Rule {
+        /// Its name.
+        listener: String,
+        /// Which rule, and what is wrong.
+        #[source]
+        error: RuleError,
     },
     /// A listener cannot speak TLS as it says.
     #[error("listener {listener:?}: {error}")]
@@ -152,6 +168,10 @@ pub fn check(snapshot: &Snapshot) -> Result<(), PublishError> {
             .map_err(|error| PublishError::Verification { group: group.name.clone(), error })?;
     }
     for listener in &snapshot.listeners {
+        for rules in [&listener.rules, &listener.response_rules] {
+            RuleSet::new(rules)
+                .map_err(|error| PublishError::Rule { listener: listener.name.clone(), error })?;
+        }
         tls::TlsServer::of(&listener.protocol, &snapshot.certificates)
             .map_err(|error| PublishError::Tls { listener: listener.name.clone(), error })?;
     }
@@ -163,6 +183,7 @@ pub fn check(snapshot: &Snapshot) -> Result<(), PublishError> {
 pub struct Engine {
     workers: Vec<WorkerHandle>,
     log: Option<JoinHandle<()>>,
+    log_sender: Option<SyncSender<Vec<u8>>>,
 }
 
 #[derive(Debug)]
@@ -178,18 +199,28 @@ impl Engine {
     pub fn start(workers: usize, log: &AccessLog, stats: &Arc<Stats>) -> io::Result<Engine> {
         let (log, sender) = access_log::start_writer(log)?.unzip();
         let descriptors = Descriptors::of_process()?;
+        let limits = Arc::<SharedLimits>::default();
         let mut handles = Vec::with_capacity(workers);
         for number in 0..workers {
             let (commands, receiver) = unbounded_channel();
-            let (sender, stats) = (sender.clone(), stats.clone());
+            let (sender, stats, limits) = (sender.clone(), stats.clone(), limits.clone());
             let thread = std::thread::Builder::new().name(format!("worker-{number}")).spawn(move || {
-                if let Err(error) = reactor::run(worker::work(receiver, sender, stats, descriptors)) {
+                if let Err(error) = reactor::run(worker::work(receiver, sender, (stats, limits), descriptors))
+                {
                     log::error!("worker {number}: {error}");
                 }
             })?;
             handles.push(WorkerHandle { commands, thread });
         }
-        Ok(Engine { workers: handles, log })
+        Ok(Engine { workers: handles, log, log_sender: sender })
+    }
+
+    /// Makes a new access log file at once if the old one was moved away, and not only before the next line.
+    pub fn reopen_log(&self) {
+        if let Some(sender) = &self.log_sender {
+            // A queue that is full has batches in it, before which the same happens.
+            let _ = sender.try_send(Vec::new());
+        }
     }
 
     /// Hands a snapshot ([`crate::snapshot::Snapshot::encode`]) and the sockets of its new addresses, by listener id,
@@ -280,6 +311,7 @@ impl Engine {
                 log::error!("worker {number} had panicked");
             }
         }
+        drop(self.log_sender);
         if let Some(log) = self.log
             && log.join().is_err()
         {

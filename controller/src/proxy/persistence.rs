@@ -110,6 +110,6 @@ fn fields(fields: &[Field], name: Name) -> impl Iterator<Item = &Field> + Clone 
     fields.iter().filter(move |field| field.name == name)
 }
 
-fn unix_secs() -> u64 {
+pub fn unix_secs() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
 }

@@ -1,20 +1,22 @@
 //! One request, whatever its client speaks: from its complete head to its log line.
 
 use super::access_log::{ErrorSource, Record, Subject};
-use super::answer::write_answer;
-use super::client::{Client, HttpVersion};
+use super::answer::{write_answer, write_grpc_answer};
+use super::client::{Client, HttpVersion, Side};
 use super::connection::Scratch;
-use super::decision::{Answer, Decision, Outcome};
-use super::exchange::{Buffers, Complete, Exchange, Progress};
+use super::decision::{Answer, Decision, Mode, Outcome};
+use super::exchange::{Buffers, Complete, Exchange, Progress, Way};
 use super::failure::{Failure, blame, is_of_server, refusal_text, upstream_failure};
-use super::group::{Group, Server};
+use super::group::{Group, Pick, Server};
 use super::http1::field::Name;
 use super::http1::head::RequestHead;
 use super::http1::rewrite::{Edits, ToFunction, ToServer, write_request};
 use super::http1::{Framing, Refusal, Version};
+use super::mirror::{self, Copied};
 use super::stats::{ServerColumn, count_response};
 use super::target::Target;
 use super::upstream::{self, CONNECT_NS, ServerStream};
+use crate::snapshot::UpstreamProtocol;
 use std::future::{Future, poll_fn};
 use std::net::IpAddr;
 use std::pin::pin;
@@ -65,13 +67,12 @@ impl Client {
         let Scratch { client, filled, out, upload, request, response } = scratch;
         let (head_bytes, body) = client[..*filled].split_at(head);
         let request = &*request;
-        let decision = target.decide(&self.origin, request, head_bytes);
+        let decision = target.decide(&self.origin, request, head_bytes, now, Mode::Act);
         let whole = |progress: &Progress| progress.uploaded.get() || request.framing == Framing::None;
         let mut sent = 0;
         let next = match &decision.outcome {
             Outcome::Answer(answer) => {
-                record.error = answer.source();
-                record.cause = answer.cause();
+                (record.error, record.cause) = answer.blame();
                 let keep = whole(&progress) && request.keep_alive && !self.is_closing();
                 sent = self.answer(request, head_bytes, &mut record, answer, &decision, keep).await;
                 if keep { Next::Keep } else { Next::Linger }
@@ -81,6 +82,9 @@ impl Client {
                 let attempts =
                     Attempts { client: self, target, group, decision: &decision, head: head_bytes };
                 let buffers = Buffers { out, upload, response };
+                if decision.actions.mirror.is_some() {
+                    progress.copied.replace(Some(Copied::default()));
+                }
                 let result = attempts.run(request, body, buffers, &progress, &mut record).await;
                 record.upstream_status = progress.status.get();
                 record.upstream_first_byte =
@@ -120,9 +124,39 @@ impl Client {
                 }
             }
         };
+        if let (Some(copied), Some(group)) = (progress.copied.take(), &decision.actions.mirror) {
+            let head = |index: usize| self.copied_head(target, group, &decision, request, head_bytes, index);
+            let body = if whole(&progress) { copied.take() } else { None };
+            let to_head = request.method.of(head_bytes) == b"HEAD";
+            mirror::send(&self.worker, group, head, body, to_head, target.request_ns);
+        }
         record.request_bytes = head as u64 + progress.body_first.get() + progress.body_received.get();
         self.finish(target, request, head_bytes, &decision, &record, sent);
         next
+    }
+
+    /// The head of a copy for the server at `index` of `group`.
+    fn copied_head(
+        &self,
+        target: &Target,
+        group: &Group,
+        decision: &Decision<'_>,
+        request: &RequestHead,
+        head: &[u8],
+        index: usize,
+    ) -> Vec<u8> {
+        let mut out = Vec::with_capacity(head.len() + 256);
+        let to = ToServer {
+            x_forwarded_for: target.forwarded.x_forwarded_for,
+            keep_alive: false,
+            path: decision.path.as_deref(),
+            host: decision.host(),
+            hidden: &decision.actions.hidden,
+            lines: &decision.lines,
+            ..ToServer::new(&self.origin.peer_text, &group.servers[index].host)
+        };
+        write_request(&mut out, request, head, &to);
+        out
     }
 
     /// Answers and logs a request that is refused, late or cut; what came of it is the first `filled` bytes of the
@@ -177,8 +211,14 @@ impl Client {
     ) -> u64 {
         record.status = answer.status();
         let mut out = Vec::with_capacity(512);
+        if decision.is_grpc() && !matches!(self.side, Side::Connection(_)) && answer.status() >= 300 {
+            write_grpc_answer(&mut out, answer.status());
+            return self.send_whole(&out, b"", ANSWER_NS).await.0;
+        }
         let to_head = request.method.of(head) == b"HEAD";
-        let body = write_answer(&mut out, answer, &decision.answer_lines, keep_alive, to_head);
+        let mut lines = Vec::new();
+        decision.push_own_lines(&mut lines);
+        let body = write_answer(&mut out, answer, &lines, keep_alive, to_head);
         let (sent, whole) = self.send_whole(&out, &body, ANSWER_NS).await;
         // A client that is gone does not read its answer; the log line says what it would have been.
         if whole {
@@ -206,9 +246,25 @@ impl Client {
             count_response(&counters.responses, record.status);
         }
         let value = |name| request.value(name, head).unwrap_or_default();
+        let recorded = |name: &String| {
+            let mut lines = request.fields().iter();
+            let found = lines.find(|field| field.name_span.of(head).eq_ignore_ascii_case(name.as_bytes()))?;
+            Some(found.value.of(head))
+        };
+        let headers: Vec<(&str, &[u8])> =
+            target.logged_headers.iter().filter_map(|name| Some((name.as_str(), recorded(name)?))).collect();
+        let tls = origin.tls.as_ref();
         let subject = Subject {
+            load_balancer: &target.load_balancer,
             listener: &target.listener,
+            rule: &decision.actions.id,
+            action: decision.action(),
             group: decision.group_name(),
+            scheme: origin.scheme(),
+            ssl_protocol: tls.map_or("", |tls| tls.version),
+            ssl_cipher: tls.map_or("", |tls| tls.cipher),
+            tcpinfo_rtt: self.round_trip_us(),
+            headers: &headers,
             client: origin.peer,
             client_text: &origin.peer_text,
             vip: origin.vip,
@@ -256,7 +312,7 @@ impl Attempts<'_> {
         let mut avoid = None;
         let mut failure = Failure::NoServer;
         let mut last_attempt = 1;
-        let claim = group.claim(request, self.head, || self.decision.client_address);
+        let claim = group.claim(request, self.head, || self.decision.client_address());
         for attempt in 0..=2 {
             if attempt > last_attempt {
                 break;
@@ -274,6 +330,24 @@ impl Attempts<'_> {
             record.upstream_start = client.timer.now();
             let _under_way = client.attempt.begin(server.id, record.head_read);
             let _active = ActiveRequest::new(&server.counters);
+            if group.protocol == UpstreamProtocol::Grpc {
+                match self
+                    .call(server, request, body, Buffers { out, upload, response }, &pick, progress, record)
+                    .await
+                {
+                    Ok(complete) => {
+                        count_response(&server.counters.responses, progress.status.get());
+                        return Ok(complete);
+                    }
+                    Err(Failure::Drained) => return Err(self.drained(server)),
+                    Err(error) if is_of_server(error) || error == Failure::Unprocessed => {
+                        failure = error;
+                        avoid = Some(index);
+                        continue;
+                    }
+                    Err(error) => return Err(error),
+                }
+            }
             let pooled = if attempt == 0 && group.keep_alive { server.pool.take() } else { None };
             let reused = pooled.is_some();
             let connected = match pooled {
@@ -281,7 +355,11 @@ impl Attempts<'_> {
                 None => self.connect(server).await,
             };
             let (stream, local) = match connected {
-                Ok(connected) => connected,
+                Ok(connected) => {
+                    record.reused = reused;
+                    record.upstream_connected = client.timer.now();
+                    connected
+                }
                 Err(Failure::ClientGone) => return Err(Failure::ClientGone),
                 Err(Failure::Drained) => return Err(self.drained(server)),
                 Err(error) => {
@@ -300,7 +378,7 @@ impl Attempts<'_> {
                 server,
                 decision: self.decision,
                 first_secs: pick.first_secs,
-                stream: &stream,
+                way: Way::Connection(&stream),
                 request,
                 body,
                 to_head: method == b"HEAD",
@@ -355,14 +433,62 @@ impl Attempts<'_> {
             }),
             edits: Edits { parts: &hidden, text: b"" },
             path: decision.path.as_deref(),
-            host: decision.host.as_deref(),
-            hidden: &decision.hidden,
+            host: decision.host(),
+            hidden: &decision.actions.hidden,
             lines: &decision.lines,
             upgrade,
             ..ToServer::new(&self.client.origin.peer_text, &server.host)
         };
         write_request(out, request, self.head, &to);
         upgrade
+    }
+
+    /// Runs the request as a call on a connection that others share.
+    #[expect(clippy::too_many_arguments, reason = "what an attempt works on, once")]
+    async fn call(
+        &self,
+        server: &Server,
+        request: &RequestHead,
+        body: &[u8],
+        buffers: Buffers<'_>,
+        pick: &Pick,
+        progress: &Progress,
+        record: &mut Record,
+    ) -> Result<Complete, Failure> {
+        let link = match server.links.take() {
+            Some(link) => {
+                record.reused = true;
+                link
+            }
+            None => {
+                let (stream, local) = self.connect(server).await?;
+                match stream {
+                    ServerStream::Plain(stream) => server.links.add(stream, local)?,
+                    ServerStream::Tls(_) => return Err(Failure::Handshake),
+                }
+            }
+        };
+        record.upstream_connected = self.client.timer.now();
+        record.local = link.local();
+        server.counters.requests.add(1);
+        self.write_head(buffers.out, request, server);
+        let call = link.call(buffers.out, request.framing == Framing::None)?;
+        let exchange = Exchange {
+            client: self.client,
+            target: self.target,
+            group: self.group,
+            server,
+            decision: self.decision,
+            first_secs: pick.first_secs,
+            way: Way::Call(&call),
+            request,
+            body,
+            to_head: request.method.of(self.head) == b"HEAD",
+            upgrade: false,
+            may_repeat: false,
+            progress,
+        };
+        exchange.run(buffers).await
     }
 
     fn drained(&self, server: &Server) -> Failure {

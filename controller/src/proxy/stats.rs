@@ -151,6 +151,7 @@ pub struct Stats {
     servers: Columns<u32, ServerColumn>,
     listeners: Columns<(u32, SocketAddr), ListenerColumn>,
     log_lines_dropped: AtomicU64,
+    mirrors_dropped: AtomicU64,
 }
 
 /// Adds the class of `status` up.
@@ -212,6 +213,15 @@ impl Stats {
 
     pub(super) fn add_log_lines_dropped(&self, lines: u64) {
         self.log_lines_dropped.fetch_add(lines, Ordering::Relaxed);
+    }
+
+    /// Copies of requests that a rule wanted and that were left out: too many at a time, too long, or for nobody (LR-106).
+    pub fn mirrors_dropped(&self) -> u64 {
+        self.mirrors_dropped.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn add_mirrors_dropped(&self, copies: u64) {
+        self.mirrors_dropped.fetch_add(copies, Ordering::Relaxed);
     }
 
     pub(super) fn server_column(&self, id: u32) -> Arc<ServerColumn> {

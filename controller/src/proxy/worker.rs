@@ -6,6 +6,7 @@ use super::connection::Scratch;
 use super::descriptors::Descriptors;
 use super::drain::{Attempt, Attempts, Cuts};
 use super::exchange::BODY_BYTES;
+use super::limits::SharedLimits;
 use super::listener::accept_all;
 use super::reactor::{self, TcpListener, Timer};
 use super::stats::Stats;
@@ -86,6 +87,9 @@ pub struct Worker {
     cuts: Cuts,
     cut_timer: Timer,
     all_closed: Notify,
+    /// Copies of requests under way.
+    pub mirrors: Cell<u32>,
+    pub stats: Arc<Stats>,
 }
 
 /// Counts a connection of a worker while it lives.
@@ -109,7 +113,7 @@ impl Drop for OpenGuard {
 pub async fn work(
     mut commands: UnboundedReceiver<Command>,
     log: Option<SyncSender<Vec<u8>>>,
-    stats: Arc<Stats>,
+    (stats, limits): (Arc<Stats>, Arc<SharedLimits>),
     descriptors: Descriptors,
 ) {
     let worker = Rc::new(Worker {
@@ -120,12 +124,14 @@ pub async fn work(
         buffers: RefCell::default(),
         log: RefCell::new(LogBatch::new(log, stats.clone())),
         log_timer: Timer::new(),
-        columns: RefCell::new(Columns::new(stats)),
+        columns: RefCell::new(Columns::new(stats.clone(), limits)),
         slots: RefCell::default(),
         attempts: Attempts::default(),
         cuts: Cuts::default(),
         cut_timer: Timer::new(),
         all_closed: Notify::new(),
+        mirrors: Cell::new(0),
+        stats,
     });
     reactor::spawn(flush_log(worker.clone()));
     reactor::spawn(sweep_pools(worker.clone()));
@@ -174,7 +180,10 @@ async fn sweep_pools(worker: Rc<Worker>) {
         for slot in worker.slots.borrow().values() {
             let target = slot.target();
             let servers = target.groups().iter().flat_map(|group| &group.servers);
-            servers.for_each(|server| server.pool.sweep());
+            servers.for_each(|server| {
+                server.pool.sweep();
+                server.links.sweep();
+            });
         }
         worker.give_memory_back();
     }

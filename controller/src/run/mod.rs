@@ -126,7 +126,8 @@ async fn run_until_stopped(options: &RunOptions) -> Result<(), RunError> {
     logging.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut watching = tokio::time::interval(certificates::WATCH_EVERY);
     watching.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let (mut terminate, mut interrupt) = (stop_signal(SIGTERM)?, stop_signal(SIGINT)?);
+    let (mut terminate, mut interrupt) = (signal(SIGTERM)?, signal(SIGINT)?);
+    let mut hangup = signal(SIGHUP)?;
     log::info!("node \"{}\" is running; API on {}", settings.name, settings.api_socket.display());
     loop {
         let until = |moment: Option<Moment>| moment.map(|moment| moment.since(probe::clock::now()));
@@ -169,6 +170,7 @@ async fn run_until_stopped(options: &RunOptions) -> Result<(), RunError> {
             }
             _ = watching.tick() => control.watch_certificates(),
             _ = logging.tick(), if options.bpf_log > 0 => control.flush_log(),
+            _ = hangup.recv() => control.engine.reopen_log(),
             _ = terminate.recv() => break,
             _ = interrupt.recv() => break,
         }
@@ -179,9 +181,9 @@ async fn run_until_stopped(options: &RunOptions) -> Result<(), RunError> {
     Ok(())
 }
 
-use libc::{SIGINT, SIGTERM};
+use libc::{SIGHUP, SIGINT, SIGTERM};
 
-fn stop_signal(number: i32) -> Result<tokio::signal::unix::Signal, RunError> {
+fn signal(number: i32) -> Result<tokio::signal::unix::Signal, RunError> {
     tokio::signal::unix::signal(tokio::signal::unix::SignalKind::from_raw(number)).map_err(RunError::Runtime)
 }
 

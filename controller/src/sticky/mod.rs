@@ -35,6 +35,10 @@ use std::ops::Range;
 pub const COOKIE: &str = "SERVERID";
 /// Its copy for requests from other sites (SG-115).
 pub const CROSS_SITE_COOKIE: &str = "SERVERCORSID";
+/// Cookie of a rule that keeps clients with their group (LR-95).
+pub const GROUP_COOKIE: &str = "SERVERGROUPID";
+/// Its copy for requests from other sites.
+pub const GROUP_CROSS_SITE_COOKIE: &str = "SERVERGROUPCORSID";
 /// Between the sealed text and the application's value.
 const SEPARATOR: u8 = b'|';
 /// Cookies of one request that are opened at most: opening costs, and who sends more sends no honest ones.
@@ -49,7 +53,7 @@ pub struct Sticky {
 }
 
 enum Mode {
-    Insert { timeout_secs: u64 },
+    Insert { timeout_secs: u64, names: [&'static str; 2] },
     Server { cookie: Vec<u8> },
 }
 
@@ -58,7 +62,8 @@ impl Sticky {
     pub fn new(sticky: &StickySnapshot, group: &str, keys: &[CookieKey]) -> Sticky {
         let (mode, label) = match sticky {
             StickySnapshot::Insert { timeout_secs } => {
-                (Mode::Insert { timeout_secs: u64::from(*timeout_secs) }, "insert\0")
+                let names = [COOKIE, CROSS_SITE_COOKIE];
+                (Mode::Insert { timeout_secs: u64::from(*timeout_secs), names }, "insert\0")
             }
             StickySnapshot::Server { cookie } => {
                 (Mode::Server { cookie: cookie.as_bytes().to_vec() }, "server\0")
@@ -66,6 +71,13 @@ impl Sticky {
         };
         let scope = [label.as_bytes(), group.as_bytes()].concat();
         Sticky { mode, keys: Keys::new(keys), scope }
+    }
+
+    /// Persistence among the groups of a rule (LR-95): sessions are with groups in place of servers. `rule` is unique.
+    pub fn of_groups(rule: &str, timeout_secs: u32, keys: &[CookieKey]) -> Sticky {
+        let names = [GROUP_COOKIE, GROUP_CROSS_SITE_COOKIE];
+        let mode = Mode::Insert { timeout_secs: u64::from(timeout_secs), names };
+        Sticky { mode, keys: Keys::new(keys), scope: [b"group\0", rule.as_bytes()].concat() }
     }
 
     /// The sessions that a request's cookies stand for, in the order in which they count; a client can have cookies of one
@@ -76,7 +88,7 @@ impl Sticky {
         now_secs: u64,
     ) -> impl Iterator<Item = Session> {
         let names: [&[u8]; 2] = match &self.mode {
-            Mode::Insert { .. } => [COOKIE.as_bytes(), CROSS_SITE_COOKIE.as_bytes()],
+            Mode::Insert { names, .. } => names.map(str::as_bytes),
             Mode::Server { cookie } => [cookie, b""],
         };
         let of_name = move |name: &'a [u8]| {
@@ -147,10 +159,11 @@ impl Sticky {
             out.extend_from_slice(attributes.as_bytes());
             out.extend_from_slice(b"\r\n");
         };
-        push(COOKIE, "; Path=/; HttpOnly");
+        let Mode::Insert { names: [name, cross_site], .. } = &self.mode else { return };
+        push(name, "; Path=/; HttpOnly");
         // Browsers refuse SameSite=None without Secure, and Secure over plain HTTP (SG-115).
         if is_https {
-            push(CROSS_SITE_COOKIE, "; Path=/; HttpOnly; SameSite=None; Secure");
+            push(cross_site, "; Path=/; HttpOnly; SameSite=None; Secure");
         }
     }
 
@@ -164,7 +177,7 @@ impl Sticky {
     fn is_alive(&self, session: &Session, now_secs: u64) -> bool {
         match self.mode {
             // Another node's clock may be a little ahead: then no time has passed.
-            Mode::Insert { timeout_secs } => now_secs.saturating_sub(session.last_secs) <= timeout_secs,
+            Mode::Insert { timeout_secs, .. } => now_secs.saturating_sub(session.last_secs) <= timeout_secs,
             Mode::Server { .. } => true,
         }
     }

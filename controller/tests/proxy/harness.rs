@@ -120,6 +120,13 @@ impl Response {
     }
 }
 
+/// A head as a server got it, without the line that loops are known by, which has to be there.
+pub fn without_trace(head: &str) -> String {
+    let start = head.find("Causeway-Trace: ").expect("every forwarded head has it");
+    let end = start + head[start..].find("\r\n").expect("lines end") + 2;
+    [&head[..start], &head[end..]].concat()
+}
+
 pub fn header<'h>(head: &'h str, name: &str) -> Option<&'h str> {
     head.lines().skip(1).find_map(|line| {
         let (found, value) = line.split_once(':')?;

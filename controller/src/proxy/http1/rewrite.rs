@@ -30,7 +30,7 @@ pub struct ToServer<'a> {
     /// Asked for in place of the request's host (LR-101).
     pub host: Option<&'a [u8]>,
     /// Lines of these names, in any case, end here. Never Host, nor a name that frames the message.
-    pub hidden: &'a [&'a [u8]],
+    pub hidden: &'a [Box<[u8]>],
     /// Lines of ours, each with its CR LF.
     pub lines: &'a [u8],
     /// Whether the client's Upgrade passes, and with it the connection afterwards (LR-130).
@@ -327,9 +327,9 @@ fn is_nominated(fields: &[Field], field: &Field, head: &[u8]) -> bool {
         .any(|connection| list(connection.value.of(head)).any(|option| option.eq_ignore_ascii_case(name)))
 }
 
-fn is_hidden(hidden: &[&[u8]], field: &Field, head: &[u8]) -> bool {
+fn is_hidden(hidden: &[impl AsRef<[u8]>], field: &Field, head: &[u8]) -> bool {
     let name = field.name_span.of(head);
-    hidden.iter().any(|hidden| hidden.eq_ignore_ascii_case(name))
+    hidden.iter().any(|hidden| hidden.as_ref().eq_ignore_ascii_case(name))
 }
 
 fn is_forwarded_host(field: &Field, head: &[u8]) -> bool {

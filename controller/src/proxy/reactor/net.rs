@@ -290,6 +290,24 @@ impl TcpStream {
         result == 0 && bytes > 0
     }
 
+    /// The kernel's estimate of the round trip to the peer, microseconds, if it has one.
+    pub fn round_trip_us(&self) -> Option<u32> {
+        // SAFETY: all of the structure is numbers, for which zeros are good.
+        let mut info: libc::tcp_info = unsafe { std::mem::zeroed() };
+        let mut length = size_of_val(&info) as libc::socklen_t;
+        // SAFETY: the kernel writes at most `length` bytes, which is the structure's size.
+        let result = unsafe {
+            libc::getsockopt(
+                self.registered.fd.as_raw_fd(),
+                libc::IPPROTO_TCP,
+                libc::TCP_INFO,
+                (&raw mut info).cast(),
+                &raw mut length,
+            )
+        };
+        (result == 0 && info.tcpi_rtt > 0).then_some(info.tcpi_rtt)
+    }
+
     /// Drops stored wakers: the connection goes to another task, or to none.
     pub fn forget_wakers(&self) {
         self.registered.readiness.reader.take();

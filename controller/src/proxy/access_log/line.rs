@@ -1,189 +1,14 @@
-//! The access log: one JSON object per request and line (LR-140 to LR-142).
-//!
-//! Workers format lines into a buffer of their own and hand full buffers, or any after 100 ms, to one writer thread
-//! through a bounded queue. A writer that cannot keep up costs lines, which are counted, and never a request's time.
+//! A request's record as a line of JSON.
 
-use super::http1::rewrite::push_number;
-use super::stats::Stats;
-use std::fs::OpenOptions;
-use std::io::{self, Write};
+use super::{ErrorSource, HEADER_BYTES_MAX, HEADERS_BYTES_MAX, Record, Subject};
+use crate::proxy::http1::rewrite::push_number;
+use std::io::Write;
 use std::net::{IpAddr, SocketAddr};
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::thread::JoinHandle;
 use std::time::{SystemTime, UNIX_EPOCH};
-
-/// Where access log lines go.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum AccessLog {
-    /// Nowhere.
-    Off,
-    /// To standard output.
-    Stdout,
-    /// To the end of a file.
-    File(PathBuf),
-}
-
-/// Bytes a worker gathers before it hands them over.
-const BATCH_BYTES: usize = 32 * 1024;
-/// Batches waiting for the writer, at most 8 MB.
-const QUEUE: usize = 256;
-
-/// The writer's thread, and what workers send their batches to.
-pub type Writer = (JoinHandle<()>, SyncSender<Vec<u8>>);
-
-fn open(path: &Path) -> io::Result<std::fs::File> {
-    OpenOptions::new().append(true).create(true).open(path).map_err(|error| {
-        let remedy = "create its directory, or change `access_log` in the node settings";
-        io::Error::new(error.kind(), format!("open access log {}: {error}; {remedy}", path.display()))
-    })
-}
-
-/// Starts the writer: its thread, and what workers send to. The thread ends when every sender is gone.
-///
-/// Errors: the file cannot be opened for appending.
-pub fn start_writer(log: &AccessLog) -> io::Result<Option<Writer>> {
-    let sink: Box<dyn Write + Send> = match log {
-        AccessLog::Off => return Ok(None),
-        AccessLog::Stdout => Box::new(io::stdout()),
-        AccessLog::File(path) => Box::new(open(path)?),
-    };
-    let (sender, receiver) = sync_channel(QUEUE);
-    let thread =
-        std::thread::Builder::new().name("access-log".into()).spawn(move || write_all(sink, &receiver))?;
-    Ok(Some((thread, sender)))
-}
-
-fn write_all(mut sink: Box<dyn Write + Send>, batches: &Receiver<Vec<u8>>) {
-    for batch in batches {
-        if let Err(error) = sink.write_all(&batch).and_then(|()| sink.flush()) {
-            log::warn!("access log: {} bytes lost: {error}", batch.len());
-        }
-    }
-}
-
-/// Why a request got the answer it got: who is to blame for an error.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum ErrorSource {
-    /// No error of ours to explain.
-    #[default]
-    None,
-    /// The client: malformed, too slow, or gone.
-    Client,
-    /// A server: unreachable, too slow, malformed, or gone.
-    Server,
-    /// The balancer: nothing to forward to, or a limit of its own.
-    Us,
-}
-
-/// The decision record of one request, which becomes its log line. Times are nanoseconds.
-#[derive(Clone, Debug, Default)]
-pub struct Record {
-    /// Status sent, or that stands for how the request ended (499).
-    pub status: u16,
-    /// The chosen server's status; 0 when none answered.
-    pub upstream_status: u16,
-    /// The server tried last.
-    pub upstream: Option<SocketAddr>,
-    /// Source address used towards it.
-    pub local: Option<IpAddr>,
-    /// Attempts after the first.
-    pub retries: u8,
-    /// How the server was chosen.
-    pub reason: &'static str,
-    /// Who is to blame for an error.
-    pub error: ErrorSource,
-    /// What went wrong, empty if nothing.
-    pub cause: &'static str,
-    /// CLOCK_MONOTONIC when the first byte came.
-    pub start: u64,
-    /// When the request's head was complete.
-    pub head_read: u64,
-    /// When the last attempt began.
-    pub upstream_start: u64,
-    /// When the response's head came; 0 when it did not.
-    pub upstream_first_byte: u64,
-    /// Bytes of the request, head and body.
-    pub request_bytes: u64,
-    /// Bytes of the response's body sent.
-    pub body_bytes_sent: u64,
-}
-
-/// What a line says about the request and where it came in; text as received, empty for `-`.
-#[derive(Clone, Copy, Debug)]
-#[expect(missing_docs, reason = "the fields are named as in the line")]
-pub struct Subject<'a> {
-    pub listener: &'a str,
-    pub group: &'a str,
-    pub client: SocketAddr,
-    pub client_text: &'a [u8],
-    pub vip: SocketAddr,
-    pub method: &'a [u8],
-    pub target: &'a [u8],
-    pub protocol: &'static str,
-    pub host: &'a [u8],
-    pub referer: &'a [u8],
-    pub user_agent: &'a [u8],
-    pub x_forwarded_for: &'a [u8],
-    pub x_real_ip: &'a [u8],
-}
-
-/// One worker's end of the log.
-pub struct LogBatch {
-    buffer: Vec<u8>,
-    lines: u64,
-    sender: Option<SyncSender<Vec<u8>>>,
-    stats: Arc<Stats>,
-    clock: WallClock,
-}
-
-impl LogBatch {
-    /// An empty batch; without `sender` every line is left out.
-    pub fn new(sender: Option<SyncSender<Vec<u8>>>, stats: Arc<Stats>) -> LogBatch {
-        LogBatch { buffer: Vec::new(), lines: 0, sender, stats, clock: WallClock::default() }
-    }
-
-    /// Adds a line; true if it is the first of a batch, which then must be flushed within 100 ms.
-    pub fn push(&mut self, subject: &Subject<'_>, record: &Record, now: u64) -> bool {
-        if self.sender.is_none() {
-            return false;
-        }
-        let first = self.buffer.is_empty();
-        if first {
-            self.buffer.reserve(BATCH_BYTES + BATCH_BYTES / 4);
-        }
-        self.clock.advance(now);
-        write_line(&mut self.buffer, &self.clock, subject, record, now);
-        self.lines += 1;
-        if self.buffer.len() >= BATCH_BYTES {
-            self.flush();
-        }
-        first
-    }
-
-    /// Hands the lines to the writer, or counts them as dropped.
-    pub fn flush(&mut self) {
-        let Some(sender) = &self.sender else { return };
-        if self.buffer.is_empty() {
-            return;
-        }
-        let lines = std::mem::take(&mut self.lines);
-        if sender.try_send(std::mem::take(&mut self.buffer)).is_err() {
-            self.stats.add_log_lines_dropped(lines);
-        }
-    }
-}
-
-impl Drop for LogBatch {
-    fn drop(&mut self) {
-        self.flush();
-    }
-}
 
 /// Wall time from the monotonic one, with the second's text kept.
 #[derive(Default)]
-struct WallClock {
+pub(super) struct WallClock {
     /// Monotonic nanoseconds at which the current second began, and its text.
     second_start: u64,
     text: [u8; 19],
@@ -191,7 +16,7 @@ struct WallClock {
 }
 
 impl WallClock {
-    fn advance(&mut self, now: u64) {
+    pub(super) fn advance(&mut self, now: u64) {
         if self.second_start == 0 || now.wrapping_sub(self.second_start) >= 1_000_000_000 {
             let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
             self.second_start = now.saturating_sub(u64::from(wall.subsec_nanos())).max(1);
@@ -229,7 +54,13 @@ fn date_text(seconds: u64) -> [u8; 19] {
     text
 }
 
-fn write_line(out: &mut Vec<u8>, clock: &WallClock, subject: &Subject<'_>, record: &Record, now: u64) {
+pub(super) fn write_line(
+    out: &mut Vec<u8>,
+    clock: &WallClock,
+    subject: &Subject<'_>,
+    record: &Record,
+    now: u64,
+) {
     out.extend_from_slice(b"{\"__topic__\":\"alb_layer7_access_log\",\"time\":\"");
     out.extend_from_slice(&clock.text);
     out.push(b'.');
@@ -239,10 +70,16 @@ fn write_line(out: &mut Vec<u8>, clock: &WallClock, subject: &Subject<'_>, recor
         b'0' + (ms / 10 % 10) as u8,
         b'0' + (ms % 10) as u8,
     ]);
-    out.extend_from_slice(b"Z\",\"listener\":\"");
-    escape(out, subject.listener.as_bytes());
-    out.extend_from_slice(b"\",\"server_group\":\"");
-    escape(out, subject.group.as_bytes());
+    for (name, value) in [
+        (&b"Z\",\"app_lb_id\":\""[..], subject.load_balancer),
+        (b"\",\"listener\":\"", subject.listener),
+        (b"\",\"rule\":\"", subject.rule),
+        (b"\",\"action\":\"", subject.action),
+        (b"\",\"server_group\":\"", subject.group),
+    ] {
+        out.extend_from_slice(name);
+        escape(out, if value.is_empty() { b"-" } else { value.as_bytes() });
+    }
     out.extend_from_slice(b"\",\"client_ip\":\"");
     out.extend_from_slice(subject.client_text);
     out.extend_from_slice(b"\",\"client_port\":");
@@ -251,11 +88,19 @@ fn write_line(out: &mut Vec<u8>, clock: &WallClock, subject: &Subject<'_>, recor
     push_address(out, subject.vip.ip());
     out.extend_from_slice(b"\",\"slb_vport\":");
     push_number(out, u64::from(subject.vip.port()));
-    out.extend_from_slice(b",\"scheme\":\"http\",\"server_protocol\":\"");
-    out.extend_from_slice(subject.protocol.as_bytes());
+    for (name, value) in [
+        (&b",\"scheme\":\""[..], subject.scheme),
+        (b"\",\"ssl_protocol\":\"", subject.ssl_protocol),
+        (b"\",\"ssl_cipher\":\"", subject.ssl_cipher),
+        (b"\",\"server_protocol\":\"", subject.protocol),
+    ] {
+        out.extend_from_slice(name);
+        out.extend_from_slice(if value.is_empty() { b"-" } else { value.as_bytes() });
+    }
     for (name, value) in [
         (&b"\",\"request_method\":\""[..], subject.method),
         (b"\",\"request_uri\":\"", subject.target),
+        (b"\",\"host\":\"", subject.host),
         (b"\",\"http_host\":\"", subject.host),
         (b"\",\"http_referer\":\"", subject.referer),
         (b"\",\"http_user_agent\":\"", subject.user_agent),
@@ -286,7 +131,9 @@ fn write_line(out: &mut Vec<u8>, clock: &WallClock, subject: &Subject<'_>, recor
         None => out.push(b'-'),
         Some(address) => push_address(out, address),
     }
-    out.extend_from_slice(b"\",\"retries\":");
+    out.extend_from_slice(b"\",\"upstream_reused\":");
+    out.extend_from_slice(if record.reused { b"true" } else { b"false" });
+    out.extend_from_slice(b",\"retries\":");
     push_number(out, u64::from(record.retries));
     out.extend_from_slice(b",\"scheduler_reason\":\"");
     out.extend_from_slice(record.reason.as_bytes());
@@ -305,14 +152,46 @@ fn write_line(out: &mut Vec<u8>, clock: &WallClock, subject: &Subject<'_>, recor
     push_number(out, record.body_bytes_sent);
     out.extend_from_slice(b",\"read_request_time\":");
     push_number(out, record.head_read.max(record.start).saturating_sub(record.start) / 1_000_000);
-    out.extend_from_slice(b",\"upstream_response_time\":");
-    match record.upstream_first_byte {
-        0 => out.extend_from_slice(b"\"-\""),
-        first => push_seconds(out, first.saturating_sub(record.upstream_start)),
+    let since = |earlier: u64, later: u64| (later != 0).then(|| later.saturating_sub(earlier));
+    let first = record.upstream_first_byte;
+    for (name, time) in [
+        (&b",\"upstream_connect_time\":"[..], since(record.upstream_start, record.upstream_connected)),
+        (b",\"upstream_response_time\":", since(record.upstream_start, first)),
+        (b",\"write_response_time\":", (first != 0).then(|| now.saturating_sub(first))),
+    ] {
+        out.extend_from_slice(name);
+        match time {
+            None => out.extend_from_slice(b"\"-\""),
+            Some(ns) => push_seconds(out, ns),
+        }
+    }
+    out.extend_from_slice(b",\"tcpinfo_rtt\":");
+    match subject.tcpinfo_rtt {
+        None => out.extend_from_slice(b"\"-\""),
+        Some(rtt) => push_number(out, u64::from(rtt)),
     }
     out.extend_from_slice(b",\"request_time\":");
     push_seconds(out, now.saturating_sub(record.start));
+    push_headers(out, subject.headers);
     out.extend_from_slice(b"}\n");
+}
+
+/// The headers that the listener records, as an object.
+fn push_headers(out: &mut Vec<u8>, headers: &[(&str, &[u8])]) {
+    if headers.is_empty() {
+        return;
+    }
+    let mut left = HEADERS_BYTES_MAX;
+    for (index, (name, value)) in headers.iter().enumerate() {
+        out.extend_from_slice(if index == 0 { b",\"headers\":{\"" } else { b",\"" });
+        escape(out, name.as_bytes());
+        out.extend_from_slice(b"\":\"");
+        let shown = value.len().min(HEADER_BYTES_MAX).min(left);
+        left -= shown;
+        escape(out, &value[..shown]);
+        out.push(b'"');
+    }
+    out.push(b'}');
 }
 
 /// Seconds with three decimals.
@@ -403,12 +282,24 @@ mod tests {
         }
     }
 
+    // Holds LR-54, LR-140, LR-142
     #[test]
     fn lines_are_json_whatever_the_client_sent() {
         let address: SocketAddr = "192.0.2.1:8080".parse().unwrap();
+        let long = [b'x'; HEADER_BYTES_MAX + 1];
+        let headers: Vec<(&str, &[u8])> =
+            ["a", "b", "c", "d", "e"].iter().map(|name| (*name, &long[..])).collect();
         let subject = Subject {
+            load_balancer: "lb",
             listener: "we\"b",
+            rule: "r",
+            action: "forward",
             group: "g",
+            scheme: "https",
+            ssl_protocol: "TLSv1.3",
+            ssl_cipher: "",
+            tcpinfo_rtt: Some(17),
+            headers: &headers,
             client: address,
             client_text: b"192.0.2.1",
             vip: address,
@@ -436,5 +327,9 @@ mod tests {
         assert_eq!(value["upstream_status"], "-");
         assert_eq!(value["upstream_addr"], "192.0.2.1:8080");
         assert_eq!(value["request_time"].to_string(), "2.345");
+        assert_eq!((&value["scheme"], &value["ssl_cipher"]), (&"https".into(), &"-".into()));
+        assert_eq!((&value["tcpinfo_rtt"], &value["upstream_connect_time"]), (&17.into(), &"-".into()));
+        let recorded = |name: &str| value["headers"][name].as_str().unwrap().len();
+        assert_eq!(["a", "b", "c", "d", "e"].map(recorded), [1024, 1024, 1024, 1024, 0]);
     }
 }

@@ -1,0 +1,156 @@
+//! A request on its way to a server of HTTP/1.1.
+
+use super::{Exchange, Loan, Waits, take_turns};
+use crate::proxy::client::Side;
+use crate::proxy::client_stream::ClientStream;
+use crate::proxy::failure::Failure;
+use crate::proxy::http1::body::BodyDecoder;
+use crate::proxy::http1::{Framing, Refusal};
+use crate::proxy::stream::{Stream, http1_trailers};
+use std::future::poll_fn;
+use std::io::IoSlice;
+use std::task::Poll;
+
+impl Exchange<'_> {
+    /// Sends a request without body. A failed write is left for the reader to find: the server may have answered.
+    pub(super) async fn send_head(&self, head: &[u8]) {
+        let _ = self.write_to_server(&mut [IoSlice::new(head)]).await;
+        self.progress.uploaded.set(true);
+    }
+
+    /// Sends `head` and the body, leaving what follows the body in `surplus`.
+    pub(super) async fn upload(&self, head: &[u8], surplus: &mut Vec<u8>) -> Result<(), Failure> {
+        match &self.client.side {
+            Side::Connection(client) => self.upload_from_connection(client, head, surplus).await,
+            Side::Stream(stream) => self.upload_from_stream(&**stream, head).await,
+        }
+    }
+
+    /// A body that passes as it is framed.
+    async fn upload_from_connection(
+        &self,
+        client: &ClientStream,
+        head: &[u8],
+        surplus: &mut Vec<u8>,
+    ) -> Result<(), Failure> {
+        let progress = self.progress;
+        let mut decoder = BodyDecoder::new(self.request.framing);
+        let first = decoder.consume(self.body).map_err(Failure::RequestBody)?;
+        progress.body_first.set(first as u64);
+        progress.upload_waits.set(Waits::Server);
+        surplus.clear();
+        self.copy(&self.body[..first]);
+        if self.write_to_server(&mut [IoSlice::new(head), IoSlice::new(&self.body[..first])]).await.is_err() {
+            return Ok(());
+        }
+        let mut loan = Loan::new(&self.client.worker);
+        let mut reads = 0;
+        while !decoder.is_done() {
+            take_turns(&mut reads).await;
+            progress.upload_waits.set(Waits::Client);
+            poll_fn(|cx| client.poll_readable(cx)).await;
+            let bytes = loan.bytes();
+            let read = poll_fn(|cx| client.poll_read(cx, bytes)).await.map_err(|_| Failure::ClientGone)?;
+            if read == 0 {
+                return Err(Failure::ClientGone);
+            }
+            let used = decoder.consume(&bytes[..read]).map_err(Failure::RequestBody)?;
+            progress.body_received.set(progress.body_received.get() + used as u64);
+            self.set_deadline();
+            progress.upload_waits.set(Waits::Server);
+            self.copy(&bytes[..used]);
+            if self.write_to_server(&mut [IoSlice::new(&bytes[..used])]).await.is_err() {
+                return Ok(());
+            }
+            self.set_deadline();
+            surplus.extend_from_slice(&bytes[used..read]);
+            loan.give_back();
+        }
+        progress.uploaded.set(true);
+        // From here on the deadline is the response's.
+        self.set_deadline();
+        Ok(())
+    }
+
+    /// A body that is framed here: in chunks, unless its length is known.
+    async fn upload_from_stream(&self, stream: &dyn Stream, head: &[u8]) -> Result<(), Failure> {
+        let progress = self.progress;
+        let mut left = match self.request.framing {
+            Framing::Length(length) => Some(length),
+            _ => None,
+        };
+        let mut head = head;
+        let mut reads = 0;
+        loop {
+            take_turns(&mut reads).await;
+            progress.upload_waits.set(Waits::Client);
+            let mut waits = false;
+            let data = poll_fn(|cx| {
+                let polled = stream.poll_body(cx);
+                // The head goes with the first of the body, but does not wait for it.
+                if polled.is_pending() && !head.is_empty() {
+                    waits = true;
+                    return Poll::Ready(Ok(None));
+                }
+                polled
+            })
+            .await
+            .map_err(|_| Failure::ClientGone)?;
+            progress.upload_waits.set(Waits::Server);
+            if waits {
+                if self.write_to_server(&mut [IoSlice::new(head)]).await.is_err() {
+                    return Ok(());
+                }
+                head = b"";
+                continue;
+            }
+            let Some(data) = data else { break };
+            let length = data.len() as u64;
+            progress.body_received.set(progress.body_received.get() + length);
+            self.set_deadline();
+            let size = match &mut left {
+                Some(left) => {
+                    *left = left.checked_sub(length).ok_or(Failure::RequestBody(Refusal::Length))?;
+                    String::new()
+                }
+                None => format!("{length:x}\r\n"),
+            };
+            let end: &[u8] = if left.is_some() { b"" } else { b"\r\n" };
+            [size.as_bytes(), &data, end].into_iter().for_each(|part| self.copy(part));
+            let mut parts =
+                [IoSlice::new(head), IoSlice::new(size.as_bytes()), IoSlice::new(&data), IoSlice::new(end)];
+            if self.write_to_server(&mut parts).await.is_err() {
+                return Ok(());
+            }
+            head = b"";
+            self.set_deadline();
+        }
+        let mut end = head.to_vec();
+        match left {
+            Some(0) => {}
+            Some(_) => return Err(Failure::RequestBody(Refusal::Length)),
+            None => {
+                let trailers =
+                    poll_fn(|cx| stream.poll_trailers(cx)).await.map_err(|_| Failure::ClientGone)?;
+                end.extend_from_slice(b"0\r\n");
+                if let Some(trailers) = trailers {
+                    http1_trailers(&mut end, &trailers).map_err(Failure::RequestBody)?;
+                }
+                end.extend_from_slice(b"\r\n");
+            }
+        }
+        self.copy(&end[head.len()..]);
+        if self.write_to_server(&mut [IoSlice::new(&end)]).await.is_ok() {
+            progress.uploaded.set(true);
+            self.set_deadline();
+        }
+        Ok(())
+    }
+
+    /// Notes a part of the body for the copy that a rule wants.
+    pub(super) fn copy(&self, part: &[u8]) {
+        if let Some(copied) = &mut *self.progress.copied.borrow_mut() {
+            copied.push(part);
+        }
+    }
+}
