@@ -4,6 +4,7 @@
 //! distributions are measured. What a failed test leaves behind is in `lab-logs/`.
 
 mod bad_input;
+mod certificates;
 mod client;
 mod datapath;
 mod distribution;
