@@ -133,3 +133,23 @@ pub fn write_grpc_answer(out: &mut Vec<u8>, status: u16) {
     );
     out.extend_from_slice(text.as_bytes());
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // Holds LR-123
+    #[test]
+    fn errors_of_grpc_are_statuses_of_its_own() {
+        for (status, code) in
+            [(400, 13), (404, 12), (408, 4), (463, 2), (500, 2), (502, 14), (503, 14), (504, 4)]
+        {
+            let mut out = Vec::new();
+            write_grpc_answer(&mut out, status);
+            let head = String::from_utf8(out).unwrap();
+            assert!(head.starts_with("HTTP/1.1 200 OK\r\ncontent-type: application/grpc\r\n"), "{head}");
+            assert!(head.contains(&format!("\r\ngrpc-status: {code}\r\ngrpc-message: {status} ")), "{head}");
+            assert!(head.ends_with("\r\n\r\n"));
+        }
+    }
+}

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 const GET: &str = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
 
+// Holds LR-120
 #[test]
 fn refuses_malformed_requests_and_closes() {
     let server = Server::named("a");
@@ -50,7 +51,7 @@ fn refuses_malformed_requests_and_closes() {
     );
 }
 
-// Holds SG-94
+// Holds SG-94, LR-120
 #[test]
 fn answers_503_without_servers_and_keeps_the_connection() {
     let balancer = Balancer::new(&[]);
@@ -64,6 +65,7 @@ fn answers_503_without_servers_and_keeps_the_connection() {
     assert_eq!((log.len(), &log[0]["error_source"]), (3, &"us".into()));
 }
 
+// Holds LR-120
 #[test]
 fn answers_502_when_every_server_refuses() {
     for servers in [vec![refusing()], vec![refusing(), refusing()]] {
@@ -92,6 +94,7 @@ fn blames_itself_when_a_local_address_is_missing_and_goes_on_with_the_next() {
     assert_eq!(stats.servers()[&1].connect_failures, 0);
 }
 
+// Holds LR-124
 #[test]
 fn a_refusing_server_costs_no_request() {
     let good = Server::named("good");
@@ -142,6 +145,7 @@ fn a_silent_server_costs_time_but_no_request() {
     assert_eq!(log.iter().map(|line| line["retries"].as_u64().unwrap()).sum::<u64>(), 1);
 }
 
+// Holds LR-53, LR-120
 #[test]
 fn answers_504_when_no_server_answers_a_syn() {
     let (address, _kept) = silent();
@@ -149,6 +153,7 @@ fn answers_504_when_no_server_answers_a_syn() {
     assert_eq!(balancer.get("/").status, 504);
 }
 
+// Holds LR-12, LR-120
 #[test]
 fn answers_504_when_a_server_takes_too_long() {
     let server = Server::new(|connection, _| {
@@ -164,6 +169,7 @@ fn answers_504_when_a_server_takes_too_long() {
     assert_eq!(client.request(GET).status, 504);
 }
 
+// Holds LR-12, LR-120
 #[test]
 fn answers_408_to_a_head_that_does_not_end_in_time_however_it_drips() {
     let server = Server::named("a");
@@ -195,6 +201,7 @@ fn answers_408_to_a_body_that_stalls() {
     client.expect_closed();
 }
 
+// Holds LR-11
 #[test]
 fn closes_idle_connections_without_a_word() {
     let server = Server::named("a");
@@ -248,7 +255,7 @@ fn does_not_reuse_a_connection_with_bytes_beyond_the_response() {
     assert_eq!([client.request(GET).text(), client.request(GET).text()], ["0", "1"]);
 }
 
-// Holds SG-102
+// Holds SG-102, LR-124
 #[test]
 fn repeats_an_idempotent_request_when_a_kept_connection_died_but_never_another() {
     // Each connection answers once and closes on the second request without an answer.
@@ -274,7 +281,7 @@ fn repeats_an_idempotent_request_when_a_kept_connection_died_but_never_another()
     assert_eq!(retries, [0, 1, 0]);
 }
 
-// Holds SG-102
+// Holds SG-102, LR-122
 #[test]
 fn a_new_connection_that_dies_is_502_and_not_repeated() {
     let server = Server::new(|connection, notes| {
@@ -286,6 +293,7 @@ fn a_new_connection_that_dies_is_502_and_not_repeated() {
     assert_eq!(server.noted().len(), 1);
 }
 
+// Holds LR-122
 #[test]
 fn a_response_cut_by_the_server_never_looks_complete() {
     for (head, chunked) in [("Content-Length: 10", false), ("Transfer-Encoding: chunked", true)] {
@@ -341,6 +349,7 @@ fn a_client_that_leaves_is_noticed_by_the_server() {
     assert_eq!((&log[0]["status"], &log[0]["error_source"]), (&499.into(), &"client".into()));
 }
 
+// Holds LR-120
 #[test]
 fn a_client_that_leaves_within_its_request_is_logged_as_400() {
     let balancer = Balancer::new(&[refusing()]);

@@ -6,6 +6,7 @@ mod errors;
 mod harness;
 mod https;
 mod messages;
+mod rules;
 mod scheduling;
 mod snapshots;
 mod sticky;

@@ -185,7 +185,7 @@ fn clients_of_a_server_that_refuses_go_to_their_next_one() {
     assert!(log.iter().any(|line| line["retries"] == 1 && line["scheduler_reason"] == "sch"));
 }
 
-// Holds SG-88
+// Holds SG-88, LR-44
 #[test]
 fn x_forwarded_for_counts_only_where_proxies_are_trusted() {
     let servers = named();

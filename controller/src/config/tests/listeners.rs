@@ -266,7 +266,7 @@ fn settings_of_other_protocols_are_refused() {
     }
 }
 
-// Holds D-18
+// Holds LR-10
 #[test]
 fn tracing_is_refused_until_it_is_there() {
     for settings in ["{enabled: true}", "{}", "{type: Zipkin, sample: 10000}"] {
