@@ -157,6 +157,7 @@ fn pretended_controller(socket: &Path) -> tokio::runtime::Runtime {
                     Response::Difference { changes: vec![], warnings: Warnings::default(), kept: vec![] }
                 }
                 Request::Edit { operation } => edited(&operation),
+                Request::Explain { .. } => Response::Failed { message: "nothing to explain".into() },
                 Request::Certificate { change } => certificate_changed(&change, &mut certificates),
                 Request::Get { kind: Kind::Certificates, name: None } => Response::View {
                     view: View::Certificates(

@@ -23,6 +23,7 @@ pub use view::{
 
 use crate::config::edit::{Operation, Remark};
 use crate::config::{CertificateChange, Change, ConfigErrors, Warnings};
+use crate::proxy::explain::{Explanation, Question};
 use crate::store::Revision;
 use serde::{Deserialize, Serialize};
 use std::net::{IpAddr, SocketAddr};
@@ -78,6 +79,11 @@ pub enum Request {
     },
     /// How the program stands; answered by [`Response::Status`].
     Status,
+    /// What would become of a request; answered by [`Response::Explained`] or [`Response::Failed`].
+    Explain {
+        /// The request.
+        question: Question,
+    },
 }
 
 /// Kinds of things that can be looked at.
@@ -175,6 +181,11 @@ pub enum Response {
     Status {
         /// It.
         status: StatusView,
+    },
+    /// What would become of a request.
+    Explained {
+        /// It.
+        explanation: Explanation,
     },
     /// The request is sound, but could not be carried out; nothing was applied.
     Failed {

@@ -7,6 +7,7 @@ mod cookie_key;
 mod describe;
 mod diff;
 mod edit;
+mod explain;
 mod get;
 mod health_check_template;
 mod listener;
@@ -59,6 +60,7 @@ enum Command {
     History(get::HistoryArgs),
     Rollback(rollback::RollbackArgs),
     Describe(describe::DescribeArgs),
+    Explain(explain::ExplainArgs),
     Server(server::ServerArgs),
     ServerGroup(server_group::ServerGroupArgs),
     Listener(listener::ListenerArgs),
@@ -180,6 +182,7 @@ fn execute(command: Command) -> Result<(), CliError> {
         Command::History(arguments) => get::history(&arguments),
         Command::Rollback(arguments) => rollback::rollback(&arguments),
         Command::Describe(arguments) => describe::describe(&arguments),
+        Command::Explain(arguments) => explain::explain(&arguments),
         Command::Server(arguments) => server::server(&arguments),
         Command::HealthCheckTemplate(arguments) => health_check_template::health_check_template(&arguments),
         Command::Certificate(arguments) => certificate::certificate(&arguments),

@@ -215,14 +215,27 @@ impl Group {
         }
         let index = match &self.scheduler {
             Scheduler::Wrr(cycle) => cycle.borrow_mut().pick(now, avoid),
-            Scheduler::Wlc(group) => {
-                let active = |index: usize| self.servers[index].counters.active_everywhere();
-                group.borrow_mut().pick(active, avoid)
-            }
+            Scheduler::Wlc(group) => group.borrow_mut().pick(|index| self.active(index), avoid),
             Scheduler::Sch { hash, .. } => hash.pick(claim.key, avoid),
         };
         let is_home = matches!(self.scheduler, Scheduler::Sch { .. });
         Some(Pick { index: index?, reason: self.reason, is_home, first_secs: None })
+    }
+
+    /// What [`Group::pick`] would answer, without its being anybody's turn.
+    pub fn peek(&self, now: u64, claim: &Claim) -> Option<Pick> {
+        let next = match &self.scheduler {
+            _ if claim.session.is_some() => return self.pick(now, claim, None),
+            Scheduler::Wrr(cycle) => cycle.borrow().clone().pick(now, None),
+            Scheduler::Wlc(group) => group.borrow().clone().pick(|index| self.active(index), None),
+            Scheduler::Sch { hash, .. } => hash.pick(claim.key, None),
+        };
+        let is_home = matches!(self.scheduler, Scheduler::Sch { .. });
+        Some(Pick { index: next?, reason: self.reason, is_home, first_secs: None })
+    }
+
+    fn active(&self, index: usize) -> u32 {
+        self.servers[index].counters.active_everywhere()
     }
 
     /// The source address for the next connection to `server`: each in turn.

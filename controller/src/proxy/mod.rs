@@ -53,6 +53,7 @@ mod decision;
 mod descriptors;
 mod drain;
 mod exchange;
+pub mod explain;
 mod failure;
 mod forwarded;
 mod group;
@@ -84,6 +85,7 @@ pub use tls::{CertificateError, TlsError, VerificationError};
 use crate::rules::{RuleError, RuleSet};
 use crate::snapshot::{DecodeError, Snapshot};
 use descriptors::Descriptors;
+use explain::{Explanation, Question};
 use limits::SharedLimits;
 use std::future::Future;
 use std::io;
@@ -213,6 +215,20 @@ impl Engine {
             handles.push(WorkerHandle { commands, thread });
         }
         Ok(Engine { workers: handles, log, log_sender: sender })
+    }
+
+    /// What would become of a request, as the first worker sees it: the next server in turn is that worker's. An error
+    /// says why nothing can be told. It needs no particular runtime.
+    pub fn explain(
+        &self,
+        question: Question,
+    ) -> impl Future<Output = Result<Explanation, String>> + Send + use<> {
+        let (done, answer) = oneshot::channel();
+        if let Some(worker) = self.workers.first() {
+            // A worker that ended drops `done`, which is how the waiting side learns of it.
+            let _ = worker.commands.send(Command::Explain { question: Box::new(question), done });
+        }
+        async move { answer.await.unwrap_or_else(|_| Err("no worker is running".into())) }
     }
 
     /// Makes a new access log file at once if the old one was moved away, and not only before the next line.

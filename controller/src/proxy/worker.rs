@@ -6,6 +6,7 @@ use super::connection::Scratch;
 use super::descriptors::Descriptors;
 use super::drain::{Attempt, Attempts, Cuts};
 use super::exchange::BODY_BYTES;
+use super::explain::{Explanation, Question, explain};
 use super::limits::SharedLimits;
 use super::listener::accept_all;
 use super::reactor::{self, TcpListener, Timer};
@@ -44,6 +45,8 @@ pub enum Command {
     },
     /// Say how many requests are in flight to each server that began before each moment.
     Count { drains: Arc<[(u32, u64)]>, done: oneshot::Sender<Vec<u64>> },
+    /// Say what would become of a request.
+    Explain { question: Box<Question>, done: oneshot::Sender<Result<Explanation, String>> },
     /// Accept nothing more, let requests finish for so long, and end.
     Shutdown { deadline: Duration },
 }
@@ -150,6 +153,11 @@ pub async fn work(
             Some(Command::Count { drains, done }) => {
                 // One that no longer waits will ask again.
                 let _ = done.send(worker.attempts.count(&drains));
+            }
+            Some(Command::Explain { question, done }) => {
+                let targets: Vec<_> = worker.slots.borrow().values().map(|slot| slot.target()).collect();
+                // One that no longer waits needs no answer.
+                let _ = done.send(explain(&targets, &question, reactor::now()));
             }
             Some(Command::Shutdown { deadline }) => return worker.shut_down(deadline).await,
             None => return,

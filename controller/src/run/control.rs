@@ -141,6 +141,10 @@ impl Control {
             },
             Request::Get { kind, name } => self.view(kind, name.as_deref()),
             Request::Status => Response::Status { status: self.status() },
+            Request::Explain { question } => match self.engine.explain(question).await {
+                Ok(explanation) => Response::Explained { explanation },
+                Err(message) => Response::Failed { message },
+            },
         }
     }
 

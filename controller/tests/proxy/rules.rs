@@ -1,11 +1,12 @@
 //! Rules of listeners and what servers are told, through the whole engine.
 
-use crate::harness::{Balancer, PATIENCE, Response, Server, header};
+use crate::harness::{Balancer, PATIENCE, Response, Server, block_on, header};
 use controller::model::{
     AclKind, Actions, Condition, Cors, Extension, FieldCondition, Final, FixedResponse, Forward,
     ForwardedHeaders, GroupShare, HeaderValue, InsertHeader, Ordered, Origins, Pattern, Redirect, Rewrite,
     StatusPattern, SystemValue, Template, TrafficLimit, XForwardedFor,
 };
+use controller::proxy::explain::Question;
 use controller::snapshot::{AclSnapshot, CookieKey, GroupSnapshot, RuleSnapshot, ServerSnapshot, Snapshot};
 use std::collections::BTreeMap;
 use std::io::Read;
@@ -520,4 +521,46 @@ fn errors_of_ours_are_small_pages_with_the_server_named() {
     assert!(page.header("date").is_some());
     let head = balancer.client().request("HEAD / HTTP/1.1\r\nHost: a\r\n\r\n");
     assert_eq!((head.status, head.header("content-length")), (503, page.header("content-length")));
+}
+
+// Holds LR-109
+#[test]
+fn explains_what_would_become_of_a_request_and_changes_nothing() {
+    let (one, two) = (Server::named("one"), Server::named("two"));
+    let balancer = balancer(&[&one, &two], |snapshot| {
+        let limit = Extension::TrafficLimit(TrafficLimit { qps: Some(1), per_ip_qps: None });
+        snapshot.listeners[0].rules = vec![
+            rule("gone", vec![path(&["/gone"])], vec![], Final::FixedResponse(fixed(404, ""))),
+            rule("split", vec![path(&["/*"])], vec![limit], forward(&[(0, 50), (1, 50)])),
+        ];
+    });
+    let ask = |head: &str| {
+        let question = Question {
+            listener: None,
+            https: false,
+            port: balancer.address.port(),
+            head: head.into(),
+            client: "192.0.2.7".parse().unwrap(),
+        };
+        block_on(balancer.engine.explain(question)).unwrap()
+    };
+    for _ in 0..3 {
+        let told = ask("GET /x HTTP/1.1\r\nHost: a\r\n\r\n");
+        assert_eq!((told.rule.as_deref(), told.action.as_str()), (Some("split"), "forward"));
+        assert_eq!((told.server, told.scheduler_reason.as_deref()), (Some(one.address), Some("wrr")));
+    }
+    assert_eq!(get(&balancer, "/x", "").text(), "one", "it is still the turn of whom it named");
+    assert_eq!(ask("GET /x HTTP/1.1\r\nHost: a\r\n\r\n").server, Some(two.address));
+    let gone = ask("GET /gone HTTP/1.1\r\nHost: a\r\n\r\n");
+    assert_eq!((gone.rule.as_deref(), gone.status), (Some("gone"), Some(404)));
+    let wrong = ask("GET /x HTTP/1.1\r\n\r\n");
+    assert_eq!((wrong.action.as_str(), wrong.status), ("refuse", Some(400)));
+    let nobody = Question {
+        listener: Some("other".into()),
+        https: false,
+        port: 80,
+        head: String::new(),
+        client: "192.0.2.7".parse().unwrap(),
+    };
+    assert!(block_on(balancer.engine.explain(nobody)).unwrap_err().ends_with("there are: web"));
 }
