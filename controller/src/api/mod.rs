@@ -14,11 +14,11 @@ mod view;
 mod tests;
 
 pub use view::{
-    CertificateView, DrainView, EventView, EvidenceView, FailureView, HashView, HealthCheckTemplateView,
-    HealthCheckView, HealthStatus, InventoryView, LinkCounters, ListenerStatus, ListenerView,
-    LoadBalancerView, NextHopView, PathView, RampView, ResourcesView, RevisionView, RouteTarget, RouteView,
-    ServerCounters, ServerGroupView, ServerView, StatusView, StickySessionView, TlsVerificationView,
-    ZoneView,
+    AclView, CertificateView, DrainView, EventView, EvidenceView, FailureView, HashView,
+    HealthCheckTemplateView, HealthCheckView, HealthStatus, InventoryView, LinkCounters, ListenerStatus,
+    ListenerView, LoadBalancerView, NextHopView, PathView, RampView, ResourcesView, RevisionView,
+    RouteTarget, RouteView, RuleView, SecurityPolicyView, ServerCounters, ServerGroupView, ServerView,
+    StatusView, StickySessionView, TlsVerificationView, ZoneView,
 };
 
 use crate::config::edit::{Operation, Remark};
@@ -94,6 +94,12 @@ pub enum Kind {
     LoadBalancers,
     /// Listeners with their ports and server groups
     Listeners,
+    /// Rules of listeners with what they ask and do; NAME is a listener
+    Rules,
+    /// Access control lists
+    Acls,
+    /// TLS security policies and what is served of them
+    SecurityPolicies,
     /// Server groups with their settings and how many of their servers are healthy
     ServerGroups,
     /// Servers with weight, health and load; NAME is a group
@@ -215,6 +221,12 @@ pub enum View {
     LoadBalancers(Vec<LoadBalancerView>),
     /// [`Kind::Listeners`]
     Listeners(Vec<ListenerView>),
+    /// [`Kind::Rules`], by listener, direction and priority
+    Rules(Vec<RuleView>),
+    /// [`Kind::Acls`]
+    Acls(Vec<AclView>),
+    /// [`Kind::SecurityPolicies`], those of the file first
+    SecurityPolicies(Vec<SecurityPolicyView>),
     /// [`Kind::ServerGroups`]
     ServerGroups(Vec<ServerGroupView>),
     /// [`Kind::Servers`]
@@ -243,6 +255,9 @@ impl View {
         match self {
             Self::LoadBalancers(_) => Kind::LoadBalancers,
             Self::Listeners(_) => Kind::Listeners,
+            Self::Rules(_) => Kind::Rules,
+            Self::Acls(_) => Kind::Acls,
+            Self::SecurityPolicies(_) => Kind::SecurityPolicies,
             Self::ServerGroups(_) => Kind::ServerGroups,
             Self::Servers(_) => Kind::Servers,
             Self::Routes(_) => Kind::Routes,

@@ -3,8 +3,8 @@
 use super::get::{self, duration, groups, network, servers};
 use super::{CliError, Connection, print};
 use crate::api::{
-    CertificateView, HealthCheckView, HealthStatus, Kind, ListenerView, LoadBalancerView, ServerGroupView,
-    ServerView, View,
+    CertificateView, HealthCheckView, HealthStatus, Kind, ListenerView, LoadBalancerView, RuleView,
+    ServerGroupView, ServerView, View,
 };
 use crate::certificate::date;
 use crate::config::ErrorFamily;
@@ -109,8 +109,14 @@ pub(super) fn describe(arguments: &DescribeArgs) -> Result<(), CliError> {
             } else {
                 Vec::new()
             };
-            let page =
-                |listener| describe_listener(listener) + &describe_certificates(listener, &certificates);
+            let View::Rules(rules) = get::ask(connection, Kind::Rules, Some(name))? else {
+                return Err(CliError::UnexpectedAnswer);
+            };
+            let page = |listener| {
+                describe_listener(listener)
+                    + &describe_certificates(listener, &certificates)
+                    + &describe_rules(listener, &rules)
+            };
             print(&listeners.iter().map(page).collect::<String>())
         }
     }
@@ -394,8 +400,27 @@ fn describe_listener(listener: &ListenerView) -> String {
             page.line("trusted proxies", listener.trusted_proxies.join(", "));
         }
     }
+    for (label, value) in &listener.settings {
+        page.line(label, value);
+    }
     page.line("status", format!("{:?}{}", listener.status, problem(listener)));
     page.0
+}
+
+/// The rules of a listener in the order in which they are asked; nothing where it has none.
+fn describe_rules(listener: &ListenerView, rules: &[RuleView]) -> String {
+    let of = |direction: &str, heading: &str| -> String {
+        let rules = rules.iter().filter(|rule| rule.listener == listener.name && rule.direction == direction);
+        rules.map(|rule| heading.to_owned() + &describe_rule(rule)).collect()
+    };
+    let (requests, responses) = (of("Request", "Rule "), of("Response", "Response rule "));
+    let default = format!("Otherwise\n  then forward to {}\n", listener.server_group);
+    if requests.is_empty() { responses } else { requests + &default + &responses }
+}
+
+fn describe_rule(rule: &RuleView) -> String {
+    let (conditions, actions) = (rule.conditions.join("\n  and "), rule.actions.join("\n  then "));
+    format!("{}: {}\n  if {conditions}\n  then {actions}\n", rule.priority, rule.name)
 }
 
 /// A line for each certificate that a listener names.

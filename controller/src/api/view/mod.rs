@@ -3,6 +3,7 @@
 mod certificate;
 mod group;
 mod inventory;
+mod rule;
 mod server;
 
 pub use certificate::CertificateView;
@@ -11,6 +12,7 @@ pub use group::{
     TlsVerificationView,
 };
 pub use inventory::InventoryView;
+pub use rule::{AclView, RuleView, SecurityPolicyView};
 pub use server::{
     DrainView, EventView, EvidenceView, FailureView, HealthStatus, LinkCounters, PathView, RampView,
     ServerCounters, ServerView,
@@ -68,7 +70,7 @@ pub struct ListenerView {
     pub name: String,
     /// Its load balancer.
     pub load_balancer: String,
-    /// `HTTP` or `TCP`.
+    /// `HTTP`, `HTTPS`, `QUIC` or `TCP`.
     pub protocol: String,
     /// Its port.
     pub port: u16,
@@ -83,6 +85,9 @@ pub struct ListenerView {
     /// Networks whose X-Forwarded-For is believed; empty: none is.
     #[serde(default)]
     pub trusted_proxies: Vec<String>,
+    /// Its other settings, label and value of each in words.
+    #[serde(default)]
+    pub settings: Vec<(String, String)>,
     /// Whether it accepts traffic.
     pub status: ListenerStatus,
     /// Why it does not, if so.

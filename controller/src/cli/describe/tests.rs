@@ -199,3 +199,34 @@ fn describes_the_certificates_of_a_listener() {
          certificate      shop: www.example.com, *.example.com; ECDSA P-256; expires on 2027-01-01, in 9 days\n"
     );
 }
+
+#[test]
+fn describes_the_rules_of_a_listener_in_their_order() {
+    let rule = |direction: &str, name: &str, priority| RuleView {
+        listener: "http".into(),
+        name: name.into(),
+        direction: direction.into(),
+        priority,
+        conditions: vec!["path is /a*".into(), "method is GET".into()],
+        actions: vec!["remove header x-a".into(), "forward to api".into()],
+    };
+    let listener = &balancer().listeners[0];
+    let other = RuleView { listener: "tcp".into(), ..rule("Request", "other", 1) };
+    assert_eq!(describe_rules(listener, std::slice::from_ref(&other)), "");
+    assert_eq!(
+        describe_rules(listener, &[rule("Request", "api", 10), rule("Response", "hide", 2), other]),
+        "Rule 10: api\n  if path is /a*\n  and method is GET\n  then remove header x-a\n  then forward to api\n\
+         Otherwise\n  then forward to web\n\
+         Response rule 2: hide\n  if path is /a*\n  and method is GET\n  then remove header x-a\n  then forward to api\n"
+    );
+    let mut with_settings = listener.clone();
+    with_settings.settings =
+        vec![("gzip".into(), "on".into()), ("access list".into(), "White: office".into())];
+    let page = describe_listener(&with_settings);
+    assert!(
+        page.contains(
+            "\n  gzip             on\n  access list      White: office\n  status           Running\n"
+        ),
+        "{page}"
+    );
+}

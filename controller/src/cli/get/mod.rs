@@ -4,6 +4,7 @@ mod certificates;
 pub(super) mod groups;
 mod history;
 pub(super) mod network;
+mod rules;
 pub(super) mod servers;
 
 use super::{CliError, Connection, print, to_json};
@@ -93,6 +94,9 @@ macro_rules! items {
         match $view {
             View::LoadBalancers(items) => $write(items),
             View::Listeners(items) => $write(items),
+            View::Rules(items) => $write(items),
+            View::Acls(items) => $write(items),
+            View::SecurityPolicies(items) => $write(items),
             View::ServerGroups(items) => $write(items),
             View::Servers(items) => $write(items),
             View::Routes(items) => $write(items),
@@ -117,6 +121,9 @@ fn show(view: &View, output: GetOutput, now: u64) -> String {
         (_, View::LoadBalancers(items)) => network::load_balancers(items, is_wide, width),
         (_, View::Listeners(items)) if is_wide => network::listeners_wide(items),
         (_, View::Listeners(items)) => network::listeners(items, width),
+        (_, View::Rules(items)) => rules::rules(items, width),
+        (_, View::Acls(items)) => rules::acls(items, width),
+        (_, View::SecurityPolicies(items)) => rules::security_policies(items, width),
         (_, View::ServerGroups(items)) if is_wide => groups::server_groups_wide(items),
         (_, View::ServerGroups(items)) => groups::server_groups(items, width),
         (_, View::Servers(items)) if is_wide => servers::servers_wide(items),

@@ -1,4 +1,5 @@
 use super::*;
+use crate::api::{AclView, RuleView, SecurityPolicyView};
 use crate::api::{
     DrainView, EventView, EvidenceView, FailureView, HashView, HealthCheckTemplateView, HealthCheckView,
     HealthStatus, InventoryView, LinkCounters, ListenerStatus, ListenerView, LoadBalancerView, NextHopView,
@@ -36,6 +37,7 @@ pub(in crate::cli) fn balancer() -> LoadBalancerView {
         request_timeout_secs: (protocol == "HTTP").then_some(60),
         x_forwarded_for: protocol == "HTTP",
         trusted_proxies: vec![],
+        settings: vec![],
         protocol: protocol.into(),
         port,
         server_group: "web".into(),
@@ -520,5 +522,42 @@ fn writes_durations_short() {
         (86400, "1d00h"),
     ] {
         assert_eq!(duration(secs), text);
+    }
+}
+
+#[test]
+fn shows_rules_lists_and_policies() {
+    let rule = RuleView {
+        listener: "http".into(),
+        name: "api".into(),
+        direction: "Response".into(),
+        priority: 10,
+        conditions: vec!["status is 5xx".into(), "path is /a*".into()],
+        actions: vec!["remove header x-a".into(), "answer 404, 0 bytes of text/plain".into()],
+    };
+    let acl = AclView {
+        name: "office".into(),
+        entries: vec![("192.0.2.0/24".into(), None), ("10.0.0.0/8".into(), Some("all".into()))],
+        listeners: vec!["http (White)".into()],
+    };
+    let policy = SecurityPolicyView {
+        name: "mine".into(),
+        is_system: false,
+        versions: vec!["TLSv1.2".into(), "TLSv1.3".into()],
+        suites: vec!["TLS13_AES_128_GCM_SHA256".into()],
+        left_out: vec!["TLSv1.0 (not spoken)".into()],
+        listeners: vec!["https".into()],
+    };
+    let views = [View::Rules(vec![rule]), View::Acls(vec![acl]), View::SecurityPolicies(vec![policy])];
+    let expected = [
+        "LISTENER  PRIORITY  RULE            IF                     THEN\n\
+         http            10  api (response)  status is 5xx and pa…  remove header x-a, t…\n",
+        "NAME    COUNT  ENTRIES                   LISTENERS\n\
+         office      2  192.0.2.0/24, 10.0.0.0/8  http (White)\n",
+        "NAME  SERVED            SUITES  NOT SERVED            LISTENERS\n\
+         mine  TLSv1.2, TLSv1.3       1  TLSv1.0 (not spoken)  https\n",
+    ];
+    for (view, expected) in views.iter().zip(expected) {
+        assert_eq!(table(view), expected);
     }
 }

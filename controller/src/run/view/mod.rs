@@ -5,6 +5,7 @@ mod history;
 mod inventory;
 mod metrics;
 mod network;
+mod rules;
 mod servers;
 
 use super::control::{Control, seconds};
@@ -47,6 +48,19 @@ impl Control {
             }
             Kind::Listeners => {
                 View::Listeners(named(self.listeners(), name, kind, |listener| &listener.name)?)
+            }
+            Kind::Rules => {
+                if let Some(name) = name {
+                    named(self.listeners(), Some(name), Kind::Listeners, |listener| &listener.name)?;
+                }
+                let mut rules = self.rules();
+                rules.retain(|rule| name.is_none_or(|name| rule.listener == name));
+                View::Rules(rules)
+            }
+            Kind::Acls => View::Acls(named(self.acls(), name, kind, |acl| &acl.name)?),
+            Kind::SecurityPolicies => {
+                let items = named(self.security_policies(), name, kind, |policy| &policy.name)?;
+                View::SecurityPolicies(items)
             }
             Kind::ServerGroups => {
                 View::ServerGroups(named(self.server_groups(), name, kind, |group| &group.name)?)
@@ -149,6 +163,9 @@ fn not_found(kind: Kind, name: &str) -> NoView {
     let (noun, code, command) = match kind {
         Kind::LoadBalancers => ("load balancer", "LoadBalancer", "get load-balancers"),
         Kind::Listeners => ("listener", "Listener", "get listeners"),
+        Kind::Rules => ("rule", "Rule", "get rules"),
+        Kind::Acls => ("ACL", "Acl", "get acls"),
+        Kind::SecurityPolicies => ("security policy", "SecurityPolicy", "get security-policies"),
         Kind::ServerGroups => ("server group", "ServerGroup", "get server-groups"),
         Kind::Servers | Kind::Events => ("server", "Server", "get servers"),
         Kind::Routes => ("route of VPC", "Vpc", "get routes"),

@@ -81,6 +81,7 @@ impl Control {
                 x_forwarded_for: listener.forwarded.x_forwarded_for == XForwardedFor::Append
                     && timeouts.is_some(),
                 trusted_proxies: listener.trusted_proxies.iter().flatten().map(ToString::to_string).collect(),
+                settings: self.settings(listener),
                 status,
                 problem,
             }
