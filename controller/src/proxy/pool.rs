@@ -1,6 +1,5 @@
-//! Connections to one server that requests can use, for one listener and worker: idle ones, and those of HTTP/2.
+//! Idle connections to one server, for one listener and worker.
 
-use super::http2::client::Links;
 use super::reactor;
 use super::upstream::ServerStream;
 use std::cell::{Cell, RefCell};
@@ -22,7 +21,6 @@ struct Idle {
 #[derive(Default)]
 pub struct Pool {
     idle: RefCell<Vec<Idle>>,
-    links: Links,
     /// The server left: nothing is kept any more.
     closed: Cell<bool>,
 }
@@ -50,12 +48,6 @@ impl Pool {
         idle.push(Idle { stream, local, since: reactor::now() });
     }
 
-    /// Connections that speak HTTP/2.
-    #[expect(dead_code, reason = "gRPC groups are about to use it")]
-    pub fn links(&self) -> &Links {
-        &self.links
-    }
-
     /// True while nothing is idle here.
     pub fn is_empty(&self) -> bool {
         self.idle.borrow().is_empty()
@@ -67,13 +59,11 @@ impl Pool {
         self.idle
             .borrow_mut()
             .retain(|idle| now.saturating_sub(idle.since) < IDLE_NS && idle.stream.is_quiet());
-        self.links.sweep();
     }
 
     /// Closes connections from addresses other than `locals`.
     pub fn keep_sources(&self, locals: &[IpAddr]) {
         self.idle.borrow_mut().retain(|idle| locals.contains(&idle.local));
-        self.links.keep_sources(locals);
     }
 
     /// True once nothing is kept any more.
@@ -85,6 +75,5 @@ impl Pool {
     pub fn close(&self) {
         self.closed.set(true);
         self.idle.borrow_mut().clear();
-        self.links.close();
     }
 }

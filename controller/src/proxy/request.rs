@@ -340,7 +340,16 @@ impl Attempts<'_> {
                         return Ok(complete);
                     }
                     Err(Failure::Drained) => return Err(self.drained(server)),
-                    Err(error) if is_of_server(error) || error == Failure::Unprocessed => {
+                    // What was taken from the client is not there a second time.
+                    Err(Failure::Unprocessed) if progress.body_received.get() == 0 => {
+                        failure = Failure::Unprocessed;
+                        avoid = Some(index);
+                        progress.sent.set(false);
+                        progress.uploaded.set(false);
+                        progress.body_first.set(0);
+                        continue;
+                    }
+                    Err(error) if is_of_server(error) => {
                         failure = error;
                         avoid = Some(index);
                         continue;

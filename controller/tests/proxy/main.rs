@@ -3,7 +3,9 @@
 mod balancing;
 mod drains;
 mod errors;
+mod grpc;
 mod harness;
+mod http2;
 mod https;
 mod messages;
 mod rules;

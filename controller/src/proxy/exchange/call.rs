@@ -89,18 +89,19 @@ impl Exchange<'_> {
         let mut first = true;
         let mut loan = Loan::new(&self.client.worker);
         loop {
+            let count = if first { &progress.body_first } else { &progress.body_received };
+            first = false;
             let mut at = 0;
             while at < pending.len() && !decoder.is_done() {
                 let step = decoder.step(&pending[at..]).map_err(Failure::RequestBody)?;
                 let data = at + step.data.start..at + step.data.end;
                 at += step.consumed;
+                // Before it is sent: what was taken from the client is not there for another attempt.
+                count.set(count.get() + step.consumed as u64);
                 if !data.is_empty() && !self.send_data(call, &pending[data]).await {
                     return Ok(None);
                 }
             }
-            let count = if first { &progress.body_first } else { &progress.body_received };
-            count.set(count.get() + at as u64);
-            first = false;
             if decoder.is_done() {
                 surplus.extend_from_slice(&pending[at..]);
                 break;
