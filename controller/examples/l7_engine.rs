@@ -87,12 +87,11 @@ fn snapshot(arguments: &Arguments) -> Result<Snapshot, Box<dyn std::error::Error
             chain: std::fs::read_to_string(chain)?,
             key: std::fs::read_to_string(key)?,
         });
-        let suites =
-            ["TLS13_AES_128_GCM_SHA256", "TLS13_AES_256_GCM_SHA384", "TLS13_CHACHA20_POLY1305_SHA256"];
         listener.protocol = DownstreamProtocol::Https(TlsSnapshot {
             certificates: vec![0],
             versions: vec![TlsVersion::Tls13],
-            suites: suites.map(str::to_owned).into(),
+            // The one that nginx and HAProxy are told beside it.
+            suites: vec!["TLS13_AES_128_GCM_SHA256".into()],
             client_authorities: None,
             http2: arguments.http2,
         });

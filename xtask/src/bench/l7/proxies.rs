@@ -1,7 +1,7 @@
 //! The proxies side by side, set up alike: one worker, X-Forwarded-For appended, an access log line per request, kept
-//! connections to two servers in turn, TLS 1.3 with the same certificate and default session tickets. Where a choice
-//! was left, it is the one that is faster for nginx and HAProxy: nginx gathers its log lines, HAProxy writes them to a
-//! file rather than to a syslog socket and may use a kept connection also for a client's first request.
+//! connections to two servers in turn, TLS 1.3 with the same certificate and suite and default session tickets. Where a
+//! choice was left, it is the one that is faster for nginx and HAProxy: nginx gathers its log lines, HAProxy writes them
+//! to a file rather than to a syslog socket and may use a kept connection also for a client's first request.
 
 use super::machine::{Cores, Running, free_ports, pinned, pinned_path};
 use crate::command::{self, target};
@@ -270,7 +270,8 @@ fn nginx_conf(
     let tls = match client {
         Client::Plain => "",
         Client::Tls | Client::Http2 => {
-            "    ssl_certificate cert.pem; ssl_certificate_key key.pem; ssl_protocols TLSv1.3;\n"
+            "    ssl_certificate cert.pem; ssl_certificate_key key.pem; ssl_protocols TLSv1.3;\n    \
+             ssl_conf_command Ciphersuites TLS_AES_128_GCM_SHA256;\n"
         }
     };
     format!(
@@ -288,8 +289,12 @@ fn haproxy_conf(folder: &Path, address: SocketAddr, client: Client, [one, other]
     let certificate = certificate.display();
     let bind = match client {
         Client::Plain => String::new(),
-        Client::Tls => format!(" ssl crt {certificate} ssl-min-ver TLSv1.3 alpn http/1.1"),
-        Client::Http2 => format!(" ssl crt {certificate} ssl-min-ver TLSv1.3 alpn h2,http/1.1"),
+        Client::Tls => format!(
+            " ssl crt {certificate} ssl-min-ver TLSv1.3 ciphersuites TLS_AES_128_GCM_SHA256 alpn http/1.1"
+        ),
+        Client::Http2 => format!(
+            " ssl crt {certificate} ssl-min-ver TLSv1.3 ciphersuites TLS_AES_128_GCM_SHA256 alpn h2,http/1.1"
+        ),
     };
     format!(
         "global\n  nbthread 1\n  maxconn {CONNECTIONS}\n  log stdout format raw local0 info\n\
