@@ -15,7 +15,7 @@ use controller::model::{
     self, ConnectionDrain, HashFactor, HealthCheck, HealthCheckProtocol, ListenerProtocol, NodeZone, Server,
     ServerAddress, ServerGroupName, SlowStart, Weight, ZoneMapping, ZoneName,
 };
-use controller::plan::{self, Ids};
+use controller::plan::{self, Ids, SnapshotInputs};
 use controller::snapshot::{GroupSnapshot, ListenerSnapshot, ServerSnapshot};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
@@ -210,7 +210,9 @@ impl Subject {
         let name = ServerGroupName::new(GROUP);
         self.scenario.standings.insert(name, self.health.standings().collect());
         let Scenario { node, resources, standings, .. } = &self.scenario;
-        let snapshot = plan::snapshot(node, resources, standings, &BTreeSet::new(), &mut self.ids);
+        let (dead, certificates) = (BTreeSet::new(), BTreeMap::new());
+        let inputs = SnapshotInputs { node, resources, standings, dead: &dead, certificates: &certificates };
+        let snapshot = plan::snapshot(&inputs, &mut self.ids);
         let mut before = std::mem::take(&mut self.entries);
         let mut published = Vec::new();
         for zone in ZONES.into_iter().filter(|zone| self.served.contains(zone)) {
