@@ -11,6 +11,7 @@ mod groups;
 mod health_checks;
 mod inventory;
 mod listeners;
+mod lists_and_policies;
 mod members;
 mod node;
 mod quotas;
