@@ -72,4 +72,6 @@ pub fn target(name: &str) -> Option<&'static Target> {
 }
 
 #[cfg(test)]
+mod differential;
+#[cfg(test)]
 mod tests;

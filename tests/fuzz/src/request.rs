@@ -21,32 +21,33 @@ pub fn check(input: &[u8]) {
 
 /// What one connection said.
 #[derive(Debug, Default, PartialEq, Eq)]
-struct Conversation {
-    requests: Vec<Request>,
-    refusal: Option<Refusal>,
+pub(crate) struct Conversation {
+    pub(crate) requests: Vec<Request>,
+    pub(crate) refusal: Option<Refusal>,
     /// Bytes after the last complete request, unless that was refused or its body is still going on.
     left: Vec<u8>,
 }
 
 #[derive(Debug, PartialEq, Eq)]
-struct Request {
-    head: Vec<u8>,
-    meaning: Meaning,
-    body: Vec<u8>,
-    complete: bool,
+pub(crate) struct Request {
+    pub(crate) head: Vec<u8>,
+    pub(crate) meaning: Meaning,
+    pub(crate) body: Vec<u8>,
+    pub(crate) complete: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Meaning {
-    method: Vec<u8>,
+pub(crate) struct Meaning {
+    pub(crate) method: Vec<u8>,
     path: Vec<u8>,
+    pub(crate) target: Vec<u8>,
     authority: Option<Vec<u8>>,
     host: Vec<u8>,
-    version: Version,
-    framing: Framing,
-    keep_alive: bool,
+    pub(crate) version: Version,
+    pub(crate) framing: Framing,
+    pub(crate) keep_alive: bool,
     expects_continue: bool,
-    lines: Vec<Line>,
+    pub(crate) lines: Vec<Line>,
 }
 
 fn meaning(request: &RequestHead, head: &[u8]) -> Meaning {
@@ -56,6 +57,7 @@ fn meaning(request: &RequestHead, head: &[u8]) -> Meaning {
     Meaning {
         method: request.method.of(head).to_vec(),
         path: request.path.of(head).to_vec(),
+        target: request.target.of(head).to_vec(),
         authority: request.authority.map(|authority| authority.of(head).to_vec()),
         host: request.host.of(head).to_vec(),
         version: request.version,
@@ -67,7 +69,7 @@ fn meaning(request: &RequestHead, head: &[u8]) -> Meaning {
 }
 
 /// Reads as the engine does: a head from a growing buffer, then its body, then what is left as the next head.
-fn read(pieces: &[&[u8]]) -> Conversation {
+pub(crate) fn read(pieces: &[&[u8]]) -> Conversation {
     let mut said = Conversation::default();
     let mut head = RequestHead::default();
     let mut body: Option<BodyDecoder> = None;
