@@ -1,12 +1,13 @@
 //! Processes of the bench: pinned, ended by their id, and what they use.
 
 use crate::command::find;
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use std::fs::{self, File};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 /// Two cores: the proxy has one for itself.
@@ -164,6 +165,27 @@ fn parse_resident(status: &str) -> Option<u64> {
     Some(line.trim().strip_suffix(" kB")?.parse::<u64>().ok()? * 1024)
 }
 
+static STOPPED: AtomicBool = AtomicBool::new(false);
+
+extern "C" fn remember_stop(_: libc::c_int) {
+    STOPPED.store(true, Ordering::Relaxed);
+}
+
+/// From now on Ctrl-C and SIGTERM do not end this program at once but make [`ensure_not_stopped`] fail, so that it can
+/// tidy up. Load generators are ended by Ctrl-C themselves.
+pub fn stop_in_order() {
+    for signal in [libc::SIGINT, libc::SIGTERM] {
+        // SAFETY: the handler does nothing but an atomic store.
+        unsafe { libc::signal(signal, remember_stop as *const () as libc::sighandler_t) };
+    }
+}
+
+/// Fails once this program was asked to end.
+pub fn ensure_not_stopped() -> Result<()> {
+    ensure!(!STOPPED.load(Ordering::Relaxed), "stopped");
+    Ok(())
+}
+
 /// So many free ports of 127.0.0.1. They are free now; nothing keeps them so.
 pub fn free_ports<const N: usize>() -> Result<[SocketAddr; N]> {
     let mut held = Vec::new();
@@ -176,7 +198,7 @@ pub fn free_ports<const N: usize>() -> Result<[SocketAddr; N]> {
     Ok(found)
 }
 
-/// Runs a load generator to its end; what it printed. Ctrl-C ends it and this program.
+/// Runs a load generator to its end; what it printed.
 pub fn output(command: &mut Command) -> Result<String> {
     let program = command.get_program().to_string_lossy().into_owned();
     let output = command.output().with_context(|| format!("cannot run {program}"))?;

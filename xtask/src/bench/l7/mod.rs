@@ -62,6 +62,7 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     let cores = Cores::choose()?;
     run_command(cargo().args(["build", "--release", "--package", "controller", "--example", "l7_engine"]))?;
     println!("{}", proxies::versions()?);
+    machine::stop_in_order();
     let stage = Stage::set(cores)?;
     let mut missed = Vec::new();
     let chosen =
@@ -130,6 +131,7 @@ impl Measurement<'_> {
         let mut failures = Vec::new();
         let mut running = Vec::new();
         for proxy in proxies {
+            machine::ensure_not_stopped()?;
             match self.start_warm(*proxy) {
                 Ok(listening) => running.push((listening, Vec::new())),
                 Err(error) => failures.push(not_measured(*proxy, &error)),
@@ -140,7 +142,9 @@ impl Measurement<'_> {
             while let Some((proxy, samples)) = running.get_mut(next) {
                 let name = proxy.proxy.name();
                 progress(&format!("{}: round {round} of {}: {name}", self.case.name, self.arguments.rounds));
-                match measure(proxy) {
+                let measured = measure(proxy);
+                machine::ensure_not_stopped()?;
+                match measured {
                     Ok(sample) => {
                         samples.push(sample);
                         next += 1;
@@ -232,6 +236,7 @@ impl Measurement<'_> {
                     let resident = listening.running.usage()?.resident_bytes as f64;
                     Ok(Sample { idle, resident, ..Sample::default() })
                 });
+                machine::ensure_not_stopped()?;
                 match measured {
                     Ok(sample) => samples.push(sample),
                     Err(error) => {

@@ -1,7 +1,8 @@
 //! The proxies side by side, set up alike: one worker, X-Forwarded-For appended, an access log line per request, kept
 //! connections to two servers in turn, TLS 1.3 with the same certificate and suite and default session tickets. Where a
-//! choice was left, it is the one that is faster for nginx and HAProxy: nginx gathers its log lines, HAProxy writes them
-//! to a file rather than to a syslog socket and may use a kept connection also for a client's first request.
+//! choice was left, it is the one that is faster for nginx and HAProxy: nginx gathers its log lines and has buffers for
+//! the large response (with its defaults it writes some of it to temporary files); HAProxy writes log lines to a file
+//! rather than to a syslog socket and may use a kept connection also for a client's first request.
 
 use super::machine::{Cores, Running, free_ports, pinned, pinned_path};
 use crate::command::{self, target};
@@ -276,7 +277,8 @@ fn nginx_conf(
     };
     format!(
         "{}  keepalive_timeout 60;\n  access_log '{}' combined buffer=32k flush=1s;\n  upstream servers {{\n    server {one}; server {other}; \
-         keepalive 256; keepalive_requests 1000000000;\n  }}\n  server {{\n    listen {address}{listen} backlog=4096;\n{tls}    \
+         keepalive 256; keepalive_requests 1000000000;\n  }}\n  \
+         proxy_buffer_size 16k; proxy_buffers 8 32k; proxy_busy_buffers_size 64k;\n  server {{\n    listen {address}{listen} backlog=4096;\n{tls}    \
          location / {{\n      proxy_pass http://servers; proxy_http_version 1.1;\n      proxy_set_header Connection \"\"; \
          proxy_set_header Host $host;\n      proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;\n    }}\n  }}\n}}\n",
         nginx_head(folder, "nginx"),
