@@ -52,7 +52,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     controller::proxy::check(&snapshot)?;
     controller::proxy::raise_limit()?;
     let engine = Engine::start(1, &AccessLog::File(arguments.log), &stats)?;
-    let sockets = bind_listeners(&[arguments.listen])?.into_iter().map(|socket| (1, socket)).collect();
+    let sockets = bind_listeners(&[arguments.listen])?.into_iter().map(|socket| (1, socket.into())).collect();
     engine.publish(snapshot.encode(1).into(), sockets).await?;
     println!("serving on {}", arguments.listen);
     let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);

@@ -19,10 +19,10 @@ use std::task::Poll;
 const HANDSHAKE_NS: u64 = 10_000_000_000;
 
 /// Counts a connection as open while it lives.
-struct OpenConnection(Arc<ListenerColumn>);
+pub struct OpenConnection(Arc<ListenerColumn>);
 
 impl OpenConnection {
-    fn new(counters: Arc<ListenerColumn>) -> OpenConnection {
+    pub fn new(counters: Arc<ListenerColumn>) -> OpenConnection {
         counters.connections.add(1);
         counters.active_connections.add(1);
         OpenConnection(counters)

@@ -79,11 +79,12 @@ mod worker;
 pub use access_log::AccessLog;
 pub use descriptors::raise_limit;
 pub use listener::{BindError, bind_listeners};
+pub use quic::{QuicSockets, QuicTlsError, bind_quic};
 pub use stats::Stats;
 pub use tls::{CertificateError, TlsError, VerificationError};
 
 use crate::rules::{RuleError, RuleSet};
-use crate::snapshot::{DecodeError, Snapshot};
+use crate::snapshot::{DecodeError, DownstreamProtocol, Snapshot};
 use descriptors::Descriptors;
 use explain::{Explanation, Question};
 use limits::SharedLimits;
@@ -96,7 +97,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 use tokio::sync::oneshot;
-use worker::Command;
+use worker::{Command, WorkerSocket};
 
 /// Why a snapshot is not in force. The one before stays.
 #[derive(Debug, thiserror::Error)]
@@ -139,6 +140,15 @@ pub enum PublishError {
         #[source]
         error: TlsError,
     },
+    /// A QUIC listener cannot speak TLS as it says.
+    #[error("listener {listener:?}: {error}")]
+    Quic {
+        /// Its name.
+        listener: String,
+        /// What is wrong.
+        #[source]
+        error: QuicTlsError,
+    },
     /// A listener has an address for which no socket was ever handed over.
     #[error("listener {listener:?}: no socket for {address} was handed over")]
     NoSocket {
@@ -174,10 +184,29 @@ pub fn check(snapshot: &Snapshot) -> Result<(), PublishError> {
             RuleSet::new(rules)
                 .map_err(|error| PublishError::Rule { listener: listener.name.clone(), error })?;
         }
-        tls::TlsServer::of(&listener.protocol, &snapshot.certificates)
+        let tls = tls::TlsServer::of(&listener.protocol, &snapshot.certificates)
             .map_err(|error| PublishError::Tls { listener: listener.name.clone(), error })?;
+        if let (DownstreamProtocol::Quic(_), Some(tls)) = (&listener.protocol, tls) {
+            quic::Settings::new(tls.config(), &quic::Secrets::random())
+                .map_err(|error| PublishError::Quic { listener: listener.name.clone(), error })?;
+        }
     }
     Ok(())
+}
+
+/// The socket, or sockets, of a listener's address.
+#[derive(Debug)]
+pub enum ListenerSocket {
+    /// Of an HTTP or HTTPS listener, which all workers share ([`bind_listeners`]).
+    Tcp(TcpListener),
+    /// Of a QUIC listener: one for each worker ([`bind_quic`], with the engine's number of workers).
+    Quic(QuicSockets),
+}
+
+impl From<TcpListener> for ListenerSocket {
+    fn from(listener: TcpListener) -> Self {
+        ListenerSocket::Tcp(listener)
+    }
 }
 
 /// The running engine: one thread per worker. Dropped without [`Engine::shutdown`], it ends at once.
@@ -202,13 +231,14 @@ impl Engine {
         let (log, sender) = access_log::start_writer(log)?.unzip();
         let descriptors = Descriptors::of_process()?;
         let limits = Arc::<SharedLimits>::default();
+        let secrets = quic::Secrets::random();
         let mut handles = Vec::with_capacity(workers);
         for number in 0..workers {
             let (commands, receiver) = unbounded_channel();
-            let (sender, stats, limits) = (sender.clone(), stats.clone(), limits.clone());
+            let (sender, shared) = (sender.clone(), (stats.clone(), limits.clone()));
+            let quic = quic::Place::new(number, workers).map(|place| (place, secrets.clone()));
             let thread = std::thread::Builder::new().name(format!("worker-{number}")).spawn(move || {
-                if let Err(error) = reactor::run(worker::work(receiver, sender, (stats, limits), descriptors))
-                {
+                if let Err(error) = reactor::run(worker::work(receiver, sender, shared, descriptors, quic)) {
                     log::error!("worker {number}: {error}");
                 }
             })?;
@@ -239,6 +269,11 @@ impl Engine {
         }
     }
 
+    /// How many workers there are.
+    pub fn workers(&self) -> usize {
+        self.workers.len()
+    }
+
     /// Hands a snapshot ([`crate::snapshot::Snapshot::encode`]) and the sockets of its new addresses, by listener id,
     /// to every worker. Resolves once every live worker has it in force, with its sequence. Listeners and addresses that
     /// are not in it are closed; their connections finish the request they are at.
@@ -248,9 +283,9 @@ impl Engine {
     pub fn publish(
         &self,
         bytes: Arc<[u8]>,
-        sockets: Vec<(u32, TcpListener)>,
+        sockets: Vec<(u32, ListenerSocket)>,
     ) -> impl Future<Output = Result<u64, PublishError>> + Send + use<> {
-        let sent = self.send(&bytes, &sockets);
+        let sent = self.send(&bytes, sockets);
         async move {
             let mut result = Err(PublishError::NoWorker);
             for acknowledgement in sent? {
@@ -272,19 +307,31 @@ impl Engine {
     fn send(
         &self,
         bytes: &Arc<[u8]>,
-        sockets: &[(u32, TcpListener)],
+        sockets: Vec<(u32, ListenerSocket)>,
     ) -> Result<Vec<oneshot::Receiver<Result<u64, PublishError>>>, PublishError> {
         let mut waiting = Vec::with_capacity(self.workers.len());
-        for worker in &self.workers {
-            let mut shared = Vec::with_capacity(sockets.len());
-            for (id, socket) in sockets {
-                let socket =
-                    socket.try_clone().map_err(|error| PublishError::Socket { listener: *id, error })?;
-                shared.push((*id, socket));
+        let mut shares: Vec<Vec<(u32, WorkerSocket)>> = self.workers.iter().map(|_| Vec::new()).collect();
+        for (id, socket) in sockets {
+            match socket {
+                ListenerSocket::Tcp(listener) => {
+                    for share in &mut shares {
+                        let listener = listener
+                            .try_clone()
+                            .map_err(|error| PublishError::Socket { listener: id, error })?;
+                        share.push((id, WorkerSocket::Tcp(listener)));
+                    }
+                }
+                ListenerSocket::Quic(sockets) => {
+                    for (share, socket) in shares.iter_mut().zip(sockets.sockets) {
+                        share.push((id, WorkerSocket::Quic(socket)));
+                    }
+                }
             }
+        }
+        for (worker, sockets) in self.workers.iter().zip(shares) {
             let (done, acknowledgement) = oneshot::channel();
             // A worker that ended drops `done`, which is how the waiting side learns of it.
-            let _ = worker.commands.send(Command::Publish { bytes: bytes.clone(), sockets: shared, done });
+            let _ = worker.commands.send(Command::Publish { bytes: bytes.clone(), sockets, done });
             waiting.push(acknowledgement);
         }
         Ok(waiting)

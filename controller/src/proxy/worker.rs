@@ -9,10 +9,11 @@ use super::exchange::BODY_BYTES;
 use super::explain::{Explanation, Question, explain};
 use super::limits::SharedLimits;
 use super::listener::accept_all;
+use super::quic::{Endpoint, Place, Secrets, Settings, serve_address};
 use super::reactor::{self, TcpListener, Timer};
 use super::stats::Stats;
 use super::target::{Columns, Target};
-use crate::snapshot::Snapshot;
+use crate::snapshot::{DownstreamProtocol, Snapshot};
 use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
@@ -34,13 +35,36 @@ const LOG_FLUSH_NS: u64 = 100_000_000;
 /// How often idle server connections are looked through, nanoseconds.
 const SWEEP_NS: u64 = 1_000_000_000;
 
+/// One worker's socket of a listener's address.
+pub enum WorkerSocket {
+    Tcp(std::net::TcpListener),
+    /// This worker's own.
+    Quic(std::net::UdpSocket),
+}
+
+/// The same, registered with the reactor where all that is needed for it is known.
+enum Fresh {
+    Tcp(TcpListener),
+    Quic(std::net::UdpSocket),
+    Endpoint(Endpoint),
+}
+
+impl Fresh {
+    fn new(socket: WorkerSocket) -> std::io::Result<(SocketAddr, Fresh)> {
+        Ok(match socket {
+            WorkerSocket::Tcp(socket) => (socket.local_addr()?, Fresh::Tcp(TcpListener::new(socket)?)),
+            WorkerSocket::Quic(socket) => (socket.local_addr()?, Fresh::Quic(socket)),
+        })
+    }
+}
+
 /// What the controller tells a worker.
 pub enum Command {
     /// Take a snapshot into force and acknowledge its sequence.
     Publish {
         bytes: Arc<[u8]>,
         /// New listening sockets, by listener id.
-        sockets: Vec<(u32, std::net::TcpListener)>,
+        sockets: Vec<(u32, WorkerSocket)>,
         done: oneshot::Sender<Result<u64, PublishError>>,
     },
     /// Say how many requests are in flight to each server that began before each moment.
@@ -75,6 +99,8 @@ impl Slot {
 pub struct Worker {
     /// How many descriptors connections may take.
     pub descriptors: Descriptors,
+    /// This worker's place among those that serve QUIC, if it does.
+    quic: Option<(Place, Secrets)>,
     #[expect(clippy::vec_box, reason = "they move into connections, whose futures would grow by their size")]
     scratches: RefCell<Vec<Box<Scratch>>>,
     /// Storages in use, and the most there were since memory was last given back.
@@ -118,9 +144,11 @@ pub async fn work(
     log: Option<SyncSender<Vec<u8>>>,
     (stats, limits): (Arc<Stats>, Arc<SharedLimits>),
     descriptors: Descriptors,
+    quic: Option<(Place, Secrets)>,
 ) {
     let worker = Rc::new(Worker {
         descriptors,
+        quic,
         scratches: RefCell::default(),
         lent: Cell::new(0),
         lent_max: Cell::new(0),
@@ -273,14 +301,12 @@ impl Worker {
     fn take_into_force(
         self: &Rc<Self>,
         bytes: &[u8],
-        sockets: Vec<(u32, std::net::TcpListener)>,
+        sockets: Vec<(u32, WorkerSocket)>,
     ) -> Result<u64, PublishError> {
         let (sequence, snapshot) = Snapshot::decode(bytes)?;
-        let mut fresh: HashMap<u32, Vec<(SocketAddr, TcpListener)>> = HashMap::new();
+        let mut fresh: HashMap<u32, Vec<(SocketAddr, Fresh)>> = HashMap::new();
         for (id, socket) in sockets {
-            let listen =
-                |socket: std::net::TcpListener| Ok((socket.local_addr()?, TcpListener::new(socket)?));
-            let socket = listen(socket).map_err(|error| PublishError::Socket { listener: id, error })?;
+            let socket = Fresh::new(socket).map_err(|error| PublishError::Socket { listener: id, error })?;
             fresh.entry(id).or_default().push(socket);
         }
         let mut targets = Vec::with_capacity(snapshot.listeners.len());
@@ -290,7 +316,9 @@ impl Worker {
                 let bound = slot.as_ref().is_some_and(|slot| slot.bound.borrow().contains(address));
                 let arrives =
                     fresh.get(&listener.id).is_some_and(|all| all.iter().any(|(new, _)| new == address));
-                if !bound && !arrives {
+                // Workers past those that QUIC can tell apart have none of its sockets.
+                let none = self.quic.is_none() && matches!(listener.protocol, DownstreamProtocol::Quic(_));
+                if !bound && !arrives && !none {
                     return Err(PublishError::NoSocket {
                         listener: listener.name.clone(),
                         address: *address,
@@ -300,6 +328,9 @@ impl Worker {
             let previous = slot.as_ref().map(|slot| slot.target());
             let target =
                 Target::new(&snapshot, listener, previous.as_deref(), &mut self.columns.borrow_mut())?;
+            for (_, socket) in fresh.get_mut(&listener.id).into_iter().flatten() {
+                self.open_endpoint(socket, &target, listener.id)?;
+            }
             targets.push((listener.id, slot, Rc::new(target)));
         }
         let mut slots = HashMap::with_capacity(targets.len());
@@ -323,8 +354,19 @@ impl Worker {
             };
             for (address, socket) in fresh.remove(&id).into_iter().flatten() {
                 // Held already or not asked for: closing the second one changes nothing.
-                if target.addresses.contains(&address) && slot.bound.borrow_mut().insert(address) {
-                    reactor::spawn(accept_all(self.clone(), slot.clone(), socket, address));
+                if !target.addresses.contains(&address) || !slot.bound.borrow_mut().insert(address) {
+                    continue;
+                }
+                match (socket, &self.quic) {
+                    (Fresh::Tcp(socket), _) => {
+                        reactor::spawn(accept_all(self.clone(), slot.clone(), socket, address));
+                    }
+                    (Fresh::Endpoint(endpoint), Some((_, secrets))) => {
+                        let secrets = secrets.clone();
+                        reactor::spawn(serve_address(self.clone(), slot.clone(), endpoint, secrets, address));
+                    }
+                    // No endpoint was opened: the listener is none of QUIC, which the controller never asks for.
+                    (Fresh::Quic(_) | Fresh::Endpoint(_), _) => {}
                 }
             }
             slots.insert(id, slot);
@@ -342,6 +384,19 @@ impl Worker {
             reactor::wake_all();
         }
         Ok(sequence)
+    }
+
+    /// Serves the socket if it is one of QUIC.
+    fn open_endpoint(&self, socket: &mut Fresh, target: &Target, listener: u32) -> Result<(), PublishError> {
+        let (Fresh::Quic(udp), Some((place, secrets)), Some(tls)) = (&*socket, &self.quic, &target.tls)
+        else {
+            return Ok(());
+        };
+        let settings = Settings::new(tls.config(), secrets)
+            .map_err(|error| PublishError::Quic { listener: target.listener.clone(), error })?;
+        let endpoint = udp.try_clone().and_then(|udp| Endpoint::open(udp, *place, secrets, settings));
+        *socket = Fresh::Endpoint(endpoint.map_err(|error| PublishError::Socket { listener, error })?);
+        Ok(())
     }
 
     async fn shut_down(&self, deadline: Duration) {

@@ -10,10 +10,10 @@ use crate::health::GroupHealth;
 use crate::model::{CertificateName, Listener, Node, Resources, ServerGroupName};
 use crate::plan::{self, Cuts, Ids};
 use crate::probe::clock;
-use crate::proxy::{self, bind_listeners};
+use crate::proxy::{self, BindError, ListenerSocket, bind_listeners, bind_quic};
 use crate::store::{Revision, Store};
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 
 impl Control {
     /// Answers an apply.
@@ -182,9 +182,9 @@ impl Control {
         Ok(revision)
     }
 
-    /// Sockets for the addresses of HTTP and HTTPS listeners that the engine has none for: those that are new, and those whose
-    /// sockets it could not take before.
-    pub fn bind_missing(&mut self) -> Result<Vec<(u32, TcpListener)>, RunError> {
+    /// Sockets for the addresses of L7 listeners that the engine has none for: those that are new, and those whose sockets
+    /// it could not take before.
+    pub fn bind_missing(&mut self) -> Result<Vec<(u32, ListenerSocket)>, RunError> {
         let listeners = self.snapshot.iter().flat_map(|snapshot| &snapshot.listeners);
         let had: BTreeSet<(u32, SocketAddr)> = listeners
             .flat_map(|listener| listener.addresses.iter().map(|address| (listener.id, *address)))
@@ -192,14 +192,26 @@ impl Control {
         let certificates = self.certificate_store.all();
         let wanted = addresses(&self.node.value, &self.resources, certificates, &mut self.ids);
         let mut sockets = Vec::new();
-        for (id, address) in wanted.difference(&had) {
-            let bound = bind_listeners(&[*address]).map_err(|error| RunError::Start {
+        for (key, is_udp) in wanted {
+            if had.contains(&key) {
+                continue;
+            }
+            let (id, address) = key;
+            let bound = self.bind(address, is_udp).map_err(|error| RunError::Start {
                 what: "bind a listener".into(),
                 reason: error.to_string(),
             })?;
-            sockets.extend(bound.into_iter().map(|socket| (*id, socket)));
+            sockets.extend(bound.into_iter().map(|socket| (id, socket)));
         }
         Ok(sockets)
+    }
+
+    fn bind(&self, address: SocketAddr, is_udp: bool) -> Result<Vec<ListenerSocket>, BindError> {
+        if is_udp {
+            let bound = bind_quic(&[address], self.engine.workers())?;
+            return Ok(bound.into_iter().map(ListenerSocket::Quic).collect());
+        }
+        Ok(bind_listeners(&[address])?.into_iter().map(ListenerSocket::Tcp).collect())
     }
 }
 
@@ -235,25 +247,27 @@ struct Before {
     cuts: Cuts,
 }
 
-/// Number and address of every HTTP and HTTPS listener that accepts on this node: the engine knows of no others.
+/// Number and address of every L7 listener that accepts on this node, and whether that is one of UDP: the engine knows of
+/// no others.
 fn addresses(
     node: &Node,
     resources: &Resources,
     certificates: &BTreeMap<CertificateName, Certificate>,
     ids: &mut Ids,
-) -> BTreeSet<(u32, SocketAddr)> {
-    let mut found = BTreeSet::new();
+) -> BTreeMap<(u32, SocketAddr), bool> {
+    let mut found = BTreeMap::new();
     let has_sockets = |listener: &&Listener| {
         listener.enabled
             && !listener.protocol.is_l4()
-            && !listener.protocol.is_udp()
             && plan::can_handshake(listener, resources, certificates)
     };
     for listener in resources.listeners.values().filter(has_sockets) {
         let Some(balancer) = resources.load_balancers.get(&listener.load_balancer) else { continue };
         for mapping in node.zones_of(balancer) {
             let id = ids.listener(listener, &mapping.zone);
-            found.extend(mapping.vips().map(|vip| (id, SocketAddr::new(vip, listener.port.get()))));
+            let is_udp = listener.protocol.is_udp();
+            let address = |vip| SocketAddr::new(vip, listener.port.get());
+            found.extend(mapping.vips().map(|vip| ((id, address(vip)), is_udp)));
         }
     }
     found

@@ -9,10 +9,10 @@ use crate::host::desired::HostState;
 use crate::model::{NextHopName, Node, Resources, ServerGroupName, ZoneName};
 use crate::plan::{self, CapacityError, Change, Inputs, SnapshotInputs};
 use crate::probe::{Target, TargetId, clock};
-use crate::proxy::PublishError;
+use crate::proxy::{ListenerSocket, PublishError};
 use crate::snapshot::Snapshot;
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{IpAddr, Ipv4Addr, TcpListener};
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 impl Control {
@@ -124,7 +124,7 @@ impl Control {
     }
 
     /// Tells the engine what changed; returns when every worker has taken it into force.
-    pub async fn publish(&mut self, sockets: Vec<(u32, TcpListener)>) -> Result<(), PublishError> {
+    pub async fn publish(&mut self, sockets: Vec<(u32, ListenerSocket)>) -> Result<(), PublishError> {
         let mut snapshot = self.planned_snapshot();
         snapshot.cookie_keys = self.cookie_keys.keys().to_vec();
         let mut running = Vec::new();

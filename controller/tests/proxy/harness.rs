@@ -1,6 +1,6 @@
 //! Servers that do as a test says, clients that read exactly one response, and an engine with a configuration.
 
-use controller::proxy::{AccessLog, Engine, PublishError, Stats, bind_listeners};
+use controller::proxy::{AccessLog, Engine, ListenerSocket, PublishError, Stats, bind_listeners};
 use controller::snapshot::{GroupSnapshot, ListenerSnapshot, ServerSnapshot, Snapshot};
 use std::future::Future;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -68,7 +68,7 @@ impl Balancer {
         let log = std::env::temp_dir().join(format!("causeway-proxy-{}-{number}.log", std::process::id()));
         let engine = Engine::start(workers, &AccessLog::File(log.clone()), &stats).unwrap();
         let mut balancer = Balancer { engine, stats, snapshot, address, sequence: 0, log: LogFile(log) };
-        balancer.publish_with(sockets.into_iter().map(|socket| (1, socket)).collect()).unwrap();
+        balancer.publish_with(sockets.into_iter().map(|socket| (1, socket.into())).collect()).unwrap();
         balancer
     }
 
@@ -77,7 +77,7 @@ impl Balancer {
         self.publish_with(vec![]).unwrap();
     }
 
-    pub fn publish_with(&mut self, sockets: Vec<(u32, TcpListener)>) -> Result<(), PublishError> {
+    pub fn publish_with(&mut self, sockets: Vec<(u32, ListenerSocket)>) -> Result<(), PublishError> {
         self.sequence += 1;
         let bytes = self.snapshot.encode(self.sequence);
         let sequence = block_on(self.engine.publish(bytes.into(), sockets))?;

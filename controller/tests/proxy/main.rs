@@ -8,6 +8,7 @@ mod harness;
 mod http2;
 mod https;
 mod messages;
+mod quic;
 mod rules;
 mod scheduling;
 mod snapshots;

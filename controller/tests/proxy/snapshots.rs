@@ -95,7 +95,7 @@ fn addresses_come_and_go_with_snapshots() {
     let second = sockets[0].local_addr().unwrap();
     let first = balancer.address;
     balancer.snapshot.listeners[0].addresses.push(second);
-    balancer.publish_with(sockets.into_iter().map(|socket| (1, socket)).collect()).unwrap();
+    balancer.publish_with(sockets.into_iter().map(|socket| (1, socket.into())).collect()).unwrap();
     balancer.address = second;
     assert_eq!(balancer.get("/").status, 200);
     balancer.address = first;

@@ -86,7 +86,7 @@ fn both_address_families_work_on_either_side() {
                 vec![Ipv4Addr::new(127, 0, 0, 7).into(), Ipv6Addr::LOCALHOST.into()];
         });
         balancer.snapshot.listeners[0].addresses = addresses.clone();
-        balancer.publish_with(sockets.into_iter().map(|socket| (1, socket)).collect()).unwrap();
+        balancer.publish_with(sockets.into_iter().map(|socket| (1, socket.into())).collect()).unwrap();
         let source: IpAddr = if server.address.is_ipv4() {
             Ipv4Addr::new(127, 0, 0, 7).into()
         } else {

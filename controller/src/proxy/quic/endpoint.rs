@@ -6,9 +6,10 @@ use super::runtime::ReactorRuntime;
 use quinn::crypto::rustls::QuicServerConfig;
 use quinn::{Connecting, Connection, EndpointConfig, ServerConfig, TransportConfig};
 use rustls::crypto::aws_lc_rs::cipher_suite::TLS13_AES_128_GCM_SHA256;
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};
 use std::io;
+use std::net::SocketAddr;
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -47,7 +48,7 @@ pub struct QuicTlsError(String);
 
 /// What new connections get.
 #[derive(Clone)]
-pub struct Settings(ServerConfig);
+pub struct Settings(Arc<ServerConfig>);
 
 impl Settings {
     /// Connections over `tls`, whose protocol becomes `h3` and which takes no early data: a request in it could be replayed.
@@ -72,7 +73,7 @@ impl Settings {
             .max_incoming(HANDSHAKES_MAX)
             .incoming_buffer_size(WAITING_BYTES)
             .incoming_buffer_size_total(WAITING_BYTES_TOTAL);
-        Ok(Settings(server))
+        Ok(Settings(Arc::new(server)))
     }
 }
 
@@ -94,6 +95,7 @@ fn transport() -> TransportConfig {
 /// One worker's end of an address.
 pub struct Endpoint {
     inner: quinn::Endpoint,
+    settings: RefCell<Settings>,
     shaking: Rc<Cell<usize>>,
     /// Handshakes from which on clients must show their address.
     trusted: usize,
@@ -116,13 +118,21 @@ impl Endpoint {
         // several connections at one address.
         let socket = ReactorRuntime::socket(UdpSocket::new(socket, place.workers == 1)?);
         let runtime = Arc::new(ReactorRuntime::new());
-        let inner = quinn::Endpoint::new_with_abstract_socket(config, Some(settings.0), socket, runtime)?;
-        Ok(Endpoint { inner, shaking: Rc::default(), trusted: HANDSHAKES_TRUSTED, retried: Cell::new(0) })
+        let inner =
+            quinn::Endpoint::new_with_abstract_socket(config, Some((*settings.0).clone()), socket, runtime)?;
+        Ok(Endpoint {
+            inner,
+            settings: RefCell::new(settings),
+            shaking: Rc::default(),
+            trusted: HANDSHAKES_TRUSTED,
+            retried: Cell::new(0),
+        })
     }
 
     /// Gives connections from now on other settings.
     pub fn replace(&self, settings: Settings) {
-        self.inner.set_server_config(Some(settings.0));
+        self.inner.set_server_config(Some((*settings.0).clone()));
+        self.settings.replace(settings);
     }
 
     /// Answers no new clients any more; connections go on.
@@ -147,7 +157,7 @@ impl Endpoint {
     }
 
     /// The next client that may be served.
-    pub async fn accept(&self) -> Handshake {
+    pub async fn accept(&self) -> Newcomer {
         loop {
             let Some(incoming) = self.inner.accept().await else {
                 // Closed or broken: nobody comes any more.
@@ -162,16 +172,38 @@ impl Endpoint {
                 self.retried.set(self.retried.get() + 1);
                 // It fails for validated clients only; what it then holds is refused when dropped.
                 let _ = incoming.retry();
-            } else if let Ok(connecting) = incoming.accept() {
-                self.shaking.set(shaking + 1);
-                return Handshake { connecting, _shaking: Shaking(self.shaking.clone()) };
+            } else {
+                return Newcomer(incoming);
             }
         }
+    }
+
+    /// Begins the handshake with a client, with the settings of now. `None`: its datagram turned out to be none.
+    pub fn begin(&self, newcomer: Newcomer) -> Option<Handshake> {
+        let settings = self.settings.borrow().0.clone();
+        let connecting = newcomer.0.accept_with(settings).ok()?;
+        self.shaking.set(self.shaking.get() + 1);
+        Some(Handshake { connecting, _shaking: Shaking(self.shaking.clone()) })
     }
 
     /// Ready once no connection is left, their last datagrams included.
     pub async fn idle(&self) {
         self.inner.wait_idle().await;
+    }
+}
+
+/// A client that has said hello; refused when dropped.
+pub struct Newcomer(quinn::Incoming);
+
+impl Newcomer {
+    /// Its address, which may be forged.
+    pub fn peer(&self) -> SocketAddr {
+        self.0.remote_address()
+    }
+
+    /// Lets it wait in vain.
+    pub fn ignore(self) {
+        self.0.ignore();
     }
 }
 

@@ -22,8 +22,9 @@ pub struct Place {
 }
 
 impl Place {
-    /// Errors: more workers than a byte can tell apart.
+    /// That of a worker, unless it is one of those that have none ([`super::WORKERS_MAX`]).
     pub fn new(worker: usize, workers: usize) -> Option<Place> {
+        let workers = workers.min(super::WORKERS_MAX);
         let (worker, workers) = (u8::try_from(worker).ok()?, u8::try_from(workers).ok()?);
         (worker < workers).then_some(Place { worker, workers })
     }
@@ -121,6 +122,6 @@ mod tests {
     #[test]
     fn a_place_is_one_of_those_there_are() {
         assert_eq!(Place::new(1, 2), Some(Place { worker: 1, workers: 2 }));
-        assert_eq!((Place::new(2, 2), Place::new(0, 256), Place::new(0, 0)), (None, None, None));
+        assert_eq!((Place::new(2, 2), Place::new(255, 300), Place::new(0, 0)), (None, None, None));
     }
 }

@@ -23,6 +23,12 @@ pub struct ReactorRuntime {
     moment: (Instant, u64),
 }
 
+impl Default for ReactorRuntime {
+    fn default() -> Self {
+        ReactorRuntime::new()
+    }
+}
+
 impl ReactorRuntime {
     /// Call on the reactor's thread.
     pub fn new() -> ReactorRuntime {

@@ -14,12 +14,15 @@ use std::os::fd::AsRawFd;
 /// Datagrams the kernel keeps while a worker is busy, in bytes with its own bookkeeping.
 const RECEIVE_BYTES: libc::c_int = 4 << 20;
 
+/// Workers that can have a socket: the first byte of an id tells so many apart. Others serve no QUIC.
+pub const WORKERS_MAX: usize = 255;
+
 /// The sockets of one address, by number of the worker.
 #[derive(Debug)]
 pub struct QuicSockets {
     /// Where they are bound.
     pub address: SocketAddr,
-    /// One for each worker, in order.
+    /// One for each worker, in order, up to [`WORKERS_MAX`].
     pub sockets: Vec<UdpSocket>,
 }
 
@@ -28,6 +31,7 @@ pub struct QuicSockets {
 ///
 /// Errors: the address is taken, be it by connections that a listener of ours which had it before still finishes.
 pub fn bind_quic(addresses: &[SocketAddr], workers: usize) -> Result<Vec<QuicSockets>, BindError> {
+    let workers = workers.min(WORKERS_MAX);
     let bind = |&address: &SocketAddr| bind(address, workers).map_err(|error| BindError { address, error });
     addresses.iter().map(bind).collect()
 }

@@ -141,7 +141,8 @@ async fn work(
     let (accepting, is_closing) = (endpoint.clone(), closing.clone());
     reactor::spawn(async move {
         loop {
-            let handshake = accepting.accept().await;
+            let newcomer = accepting.accept().await;
+            let Some(handshake) = accepting.begin(newcomer) else { continue };
             let application = Application { endpoint: accepting.clone(), number, teller: teller.clone() };
             let is_closing = is_closing.clone();
             reactor::spawn(async move {
