@@ -5,7 +5,7 @@
 
 use clap::Parser;
 use controller::model::{Actions, Condition, Final, Forward, GroupShare, Ordered, Pattern, TlsVersion};
-use controller::proxy::{AccessLog, Engine, Stats, bind_listeners};
+use controller::proxy::{AccessLog, Engine, ListenerSocket, Stats, bind_listeners, bind_quic};
 use controller::snapshot::{
     CertificateSnapshot, DownstreamProtocol, GroupSnapshot, ListenerSnapshot, RuleSnapshot, ServerSnapshot,
     Snapshot, TlsSnapshot, UpstreamProtocol,
@@ -32,6 +32,9 @@ struct Arguments {
     /// Offer HTTP/2 too.
     #[arg(long, requires = "certificate")]
     http2: bool,
+    /// Serve HTTP/3 instead, over UDP.
+    #[arg(long, requires = "certificate", conflicts_with = "http2")]
+    http3: bool,
     /// So many rules, each for a host and a path; the last one takes `http://hN.example/rN/...`, N being the number
     /// less one, and all lead to the same servers.
     #[arg(long, default_value_t = 0)]
@@ -52,7 +55,12 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     controller::proxy::check(&snapshot)?;
     controller::proxy::raise_limit()?;
     let engine = Engine::start(1, &AccessLog::File(arguments.log), &stats)?;
-    let sockets = bind_listeners(&[arguments.listen])?.into_iter().map(|socket| (1, socket.into())).collect();
+    let sockets: Vec<ListenerSocket> = if arguments.http3 {
+        bind_quic(&[arguments.listen], engine.workers())?.into_iter().map(ListenerSocket::Quic).collect()
+    } else {
+        bind_listeners(&[arguments.listen])?.into_iter().map(ListenerSocket::Tcp).collect()
+    };
+    let sockets = sockets.into_iter().map(|socket| (1, socket)).collect();
     engine.publish(snapshot.encode(1).into(), sockets).await?;
     println!("serving on {}", arguments.listen);
     let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
@@ -87,14 +95,16 @@ fn snapshot(arguments: &Arguments) -> Result<Snapshot, Box<dyn std::error::Error
             chain: std::fs::read_to_string(chain)?,
             key: std::fs::read_to_string(key)?,
         });
-        listener.protocol = DownstreamProtocol::Https(TlsSnapshot {
+        let tls = TlsSnapshot {
             certificates: vec![0],
             versions: vec![TlsVersion::Tls13],
             // The one that nginx and HAProxy are told beside it.
             suites: vec!["TLS13_AES_128_GCM_SHA256".into()],
             client_authorities: None,
             http2: arguments.http2,
-        });
+        };
+        listener.protocol =
+            if arguments.http3 { DownstreamProtocol::Quic(tls) } else { DownstreamProtocol::Https(tls) };
     }
     Ok(Snapshot {
         listeners: vec![listener],
