@@ -259,9 +259,11 @@ fn each_quota_is_kept_at_its_limit_and_one_over_is_refused() {
     let said = refused(&groups(201), "", "ServerAddedNum");
     assert!(said.contains("is in 201 groups"), "{said}");
 
-    // Listeners of a group.
-    let listeners =
-        |count: usize| (0..count).map(|number| of("alb1", 1000 + number, "one")).collect::<String>();
+    // Listeners of a group; of more than one load balancer, since each has a quota of its own.
+    let balancer_of = |number: usize| if number.is_multiple_of(2) { "alb1" } else { "basic" };
+    let listeners = |count: usize| {
+        (0..count).map(|number| of(balancer_of(number), 1000 + number, "one")).collect::<String>()
+    };
     let one = group("one", 0..1);
     accepted(&one, &listeners(50));
     let said = refused(&one, &listeners(51), "ServerGroupAttachedNum");
