@@ -8,6 +8,7 @@ use std::net::IpAddr;
 
 /// Say what would become of a request: which listener, rule, group and server, and why
 #[derive(Debug, Args)]
+#[command(after_help = "Example:\n  causeway explain http GET http://www.example.com/api/x --from 192.0.2.7")]
 pub(super) struct ExplainArgs {
     #[command(subcommand)]
     what: What,
