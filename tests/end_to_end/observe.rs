@@ -43,7 +43,12 @@ fn metrics_are_openmetrics_and_say_what_was_sent() {
             metrics.value("causeway_listener_responses_total", &labels)
         };
         assert_eq!((with_class("2xx"), with_class("5xx")), (Some(requests), Some(0.0)), "{vip}");
+        assert_eq!(metrics.sum("causeway_listener_errors_total", &labels), 0.0, "{vip}");
     }
+    let rule = [("listener", "http"), ("rule", "rule-default-http"), ("class", "2xx")];
+    assert_eq!(metrics.sum("causeway_rule_responses_total", &rule), 40.0, "of both zones");
+    assert_eq!(metrics.value("causeway_mirrors_dropped_total", &[]), Some(0.0));
+    assert_eq!(metrics.value("causeway_access_log_lines_dropped_total", &[]), Some(0.0));
     assert_eq!(metrics.sum("causeway_listener_connections_total", &[("listener", "tcp")]), 20.0);
     assert!(metrics.sum("causeway_next_hop_packets_total", &[]) > 0.0);
     assert_eq!(metrics.sum("causeway_drops_total", &[]), 0.0, "{body}");

@@ -24,6 +24,12 @@ pub struct MetricsSnapshot {
     pub servers: Vec<ServerMetrics>,
     /// Listeners, each once for each VIP.
     pub listeners: Vec<ListenerMetrics>,
+    /// Request rules of L7 listeners, the default rules included.
+    pub rules: Vec<RuleMetrics>,
+    /// Copies of requests that were left out.
+    pub mirrors_dropped: u64,
+    /// Access log lines that were dropped.
+    pub log_lines_dropped: u64,
     /// Certificates by name, and when each ends, seconds since 1970.
     pub certificates: Vec<(String, i64)>,
     /// Next hops.
@@ -64,12 +70,31 @@ pub struct ListenerMetrics {
     pub connections: u64,
     /// L7: requests answered, by class of status from 1xx to 5xx.
     pub responses: [u64; 5],
+    /// L7: requests that went wrong, by whose fault: the client's, a server's, ours.
+    pub errors: [u64; 3],
+    /// L7: TLS handshakes that came to nothing.
+    pub handshake_failures: u64,
     /// L4: packets from clients.
     pub packets: u64,
     /// L4: their bytes, from the IP header on.
     pub bytes: u64,
     /// L4: packets from clients that were dropped.
     pub drops: u64,
+}
+
+/// A request rule of a listener, on all its VIPs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RuleMetrics {
+    /// The load balancer.
+    pub load_balancer: String,
+    /// The listener.
+    pub listener: String,
+    /// The rule, as the access log names it.
+    pub rule: String,
+    /// Requests answered, by class of status from 2xx to 5xx.
+    pub responses: [u64; 4],
+    /// Requests that its traffic limit refused.
+    pub limited: u64,
 }
 
 /// A next hop.
@@ -95,6 +120,9 @@ impl MetricsSnapshot {
         text
     }
 }
+
+/// Classes of status.
+const CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
 
 #[derive(Debug)]
 struct Snapshot(MetricsSnapshot);
@@ -129,6 +157,11 @@ fn gauges<'a>(
     Ok(())
 }
 
+/// A counter without labels.
+fn counter(encoder: &mut DescriptorEncoder<'_>, name: &str, help: &str, value: u64) -> fmt::Result {
+    ConstCounter::new(value).encode(encoder.encode_descriptor(name, help, None, MetricType::Counter)?)
+}
+
 /// A gauge without labels.
 fn gauge(encoder: &mut DescriptorEncoder<'_>, name: &str, help: &str, value: u64) -> fmt::Result {
     ConstGauge::new(value).encode(encoder.encode_descriptor(name, help, None, MetricType::Gauge)?)
@@ -145,6 +178,16 @@ impl Collector for Snapshot {
         gauge(encoder, "causeway_snapshot_sequence", help, *snapshot_sequence)?;
         self.encode_servers(encoder)?;
         self.encode_listeners(encoder)?;
+        self.encode_rules(encoder)?;
+        let dropped = self.0.mirrors_dropped;
+        counter(encoder, "causeway_mirrors_dropped", "Copies of requests that were left out", dropped)?;
+        let dropped = self.0.log_lines_dropped;
+        counter(
+            encoder,
+            "causeway_access_log_lines_dropped",
+            "Lines for which the log had no room",
+            dropped,
+        )?;
         self.encode_next_hops(encoder)?;
         let ends =
             self.0.certificates.iter().map(|(name, end)| (vec![("certificate", name.as_str())], *end as f64));
@@ -189,7 +232,7 @@ impl Snapshot {
     }
 
     fn encode_listeners(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
-        const CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
+        const SOURCES: [&str; 3] = ["client", "server", "us"];
         fn labels(listener: &ListenerMetrics) -> Labels<'_> {
             let ListenerMetrics { load_balancer, listener, vip, .. } = listener;
             vec![("load_balancer", load_balancer), ("listener", listener), ("vip", vip)]
@@ -207,9 +250,33 @@ impl Snapshot {
             })
         });
         counters(encoder, "causeway_listener_responses", "L7 responses by class of status", responses)?;
+        let errors = listeners.iter().flat_map(|listener| {
+            SOURCES.iter().zip(listener.errors).map(move |(source, count)| {
+                (labels(listener).into_iter().chain([("source", *source)]).collect(), count)
+            })
+        });
+        counters(encoder, "causeway_listener_errors", "L7 requests gone wrong, by whose fault", errors)?;
+        let failures = counter(|l| l.handshake_failures);
+        counters(encoder, "causeway_listener_handshake_failures", "TLS handshakes that failed", failures)?;
         counters(encoder, "causeway_listener_packets", "L4 packets from clients", counter(|l| l.packets))?;
         counters(encoder, "causeway_listener_bytes", "L4 bytes from clients", counter(|l| l.bytes))?;
         counters(encoder, "causeway_listener_drops", "L4 packets from clients dropped", counter(|l| l.drops))
+    }
+
+    fn encode_rules(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        fn labels(rule: &RuleMetrics) -> Labels<'_> {
+            let RuleMetrics { load_balancer, listener, rule, .. } = rule;
+            vec![("load_balancer", load_balancer), ("listener", listener), ("rule", rule)]
+        }
+        let rules = &self.0.rules;
+        let responses = rules.iter().flat_map(|rule| {
+            CLASSES[1..].iter().zip(rule.responses).map(move |(class, count)| {
+                (labels(rule).into_iter().chain([("class", *class)]).collect(), count)
+            })
+        });
+        counters(encoder, "causeway_rule_responses", "L7 responses by rule and class of status", responses)?;
+        let limited = rules.iter().map(|rule| (labels(rule), rule.limited));
+        counters(encoder, "causeway_rule_limited", "Requests refused by the rule's traffic limit", limited)
     }
 
     fn encode_next_hops(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
@@ -257,10 +324,21 @@ mod tests {
                 active_connections: 2,
                 connections: 11,
                 responses: [0, 9, 0, 1, 0],
+                errors: [1, 2, 3],
+                handshake_failures: 6,
                 packets: 0,
                 bytes: 0,
                 drops: 0,
             }],
+            rules: vec![RuleMetrics {
+                load_balancer: "alb1".into(),
+                listener: "http".into(),
+                rule: "api".into(),
+                responses: [5, 0, 0, 2],
+                limited: 2,
+            }],
+            mirrors_dropped: 12,
+            log_lines_dropped: 13,
             certificates: vec![("www".into(), 1_798_761_600)],
             next_hops: vec![NextHopMetrics {
                 transit_router: "tr".into(),
@@ -280,6 +358,14 @@ mod tests {
             "causeway_server_requests_total{server_group=\"web \\\"x\\\"\",server=\"172.16.1.20:80\"} 1000",
             "causeway_listener_responses_total{load_balancer=\"alb1\",listener=\"http\",vip=\"203.0.113.10:80\",\
              class=\"4xx\"} 1",
+            "causeway_listener_errors_total{load_balancer=\"alb1\",listener=\"http\",vip=\"203.0.113.10:80\",\
+             source=\"server\"} 2",
+            "causeway_listener_handshake_failures_total{load_balancer=\"alb1\",listener=\"http\",\
+             vip=\"203.0.113.10:80\"} 6",
+            "causeway_rule_responses_total{load_balancer=\"alb1\",listener=\"http\",rule=\"api\",class=\"5xx\"} 2",
+            "causeway_rule_limited_total{load_balancer=\"alb1\",listener=\"http\",rule=\"api\"} 2",
+            "causeway_mirrors_dropped_total 12",
+            "causeway_access_log_lines_dropped_total 13",
             "causeway_next_hop_reply_bytes_total{transit_router=\"tr\",next_hop=\"tr-a\",zone=\"a\"} 700",
             "causeway_certificate_expiry_timestamp_seconds{certificate=\"www\"} 1798761600.0",
             "causeway_drops_total{reason=\"truncated\"} 0",

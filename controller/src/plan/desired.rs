@@ -351,7 +351,8 @@ pub(super) fn is_l4(listener: &Listener) -> bool {
     listener.protocol.is_l4() && listener.enabled
 }
 
-pub(super) fn vip_key(address: Ipv4Addr, listener: &Listener) -> VipKey {
+/// How the datapath finds the VIP of a listener that is not of UDP.
+pub fn vip_key(address: Ipv4Addr, listener: &Listener) -> VipKey {
     VipKey { address: address.into(), port: Be16::new(listener.port.get()), protocol: PROTOCOL_TCP, zero: 0 }
 }
 

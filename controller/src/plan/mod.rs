@@ -23,7 +23,7 @@ mod tests;
 pub use capacity::CapacityError;
 pub use contents::{Arrays, Keys, MapContents, MapState, Table};
 pub use cuts::Cuts;
-pub use desired::{Inputs, Neighbour, desired, neighbours_wanted};
+pub use desired::{Inputs, Neighbour, desired, neighbours_wanted, vip_key};
 pub use diff::{Change, MapOp, diff};
 pub use dump::{dump_change, dump_contents};
 pub use servers::{departed, server_identity};

@@ -2,6 +2,7 @@
 
 use super::group::Group;
 use super::limits::{Limits, SharedLimits};
+use super::stats::RuleColumn;
 use crate::balance::consistent_hash::key_of_value;
 use crate::model::{
     Actions, Cors, Extension, Final, FixedResponse, Forward, GroupShare, HeaderValue, Redirect, Rewrite,
@@ -11,6 +12,7 @@ use crate::rules::trace;
 use crate::snapshot::{CookieKey, ListenerSnapshot, RuleSnapshot, Snapshot};
 use crate::sticky::Sticky;
 use std::cell::RefCell;
+use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -18,6 +20,7 @@ use std::sync::Arc;
 pub struct RuleActions {
     /// As the log names it.
     pub id: String,
+    pub counters: Arc<RuleColumn>,
     /// Appended to the header that loops are known by (LR-110).
     pub trace: [u8; trace::HASH_BYTES],
     /// Names of lines that servers do not get from the client.
@@ -70,8 +73,10 @@ pub struct Makings<'a, E> {
     /// The group at a position.
     pub group: &'a mut dyn FnMut(u32) -> Result<Rc<Group>, E>,
     pub limits: &'a SharedLimits,
-    /// Of the same listener before.
-    pub previous: Option<&'a [RuleActions]>,
+    /// New counters for a rule of the listener.
+    pub counters: &'a dyn Fn(&str) -> Arc<RuleColumn>,
+    /// Of the same listener before, by id, the default action's included.
+    pub previous: HashMap<&'a str, &'a RuleActions>,
 }
 
 impl<E> Makings<'_, E> {
@@ -82,9 +87,10 @@ impl<E> Makings<'_, E> {
             sticky_secs: None,
         };
         let id = format!("rule-default-{}", self.listener.name);
-        let end = End::Forward(self.groups(&id, &forward, true)?);
+        let end = End::Forward(self.groups(&id, &forward)?);
         Ok(RuleActions {
             trace: self.trace(&id),
+            counters: self.counters(&id),
             id,
             hidden: self.hidden.to_vec(),
             inserts: Vec::new(),
@@ -111,14 +117,18 @@ impl<E> Makings<'_, E> {
             }
         }
         let end = match rule.actions.last.as_ref().map(|last| &last.action) {
-            Some(Final::Forward(forward)) => End::Forward(self.groups(&rule.id, forward, false)?),
+            Some(Final::Forward(forward)) => End::Forward(self.groups(&rule.id, forward)?),
             Some(Final::Redirect(redirect)) => End::Redirect(redirect.clone()),
             Some(Final::FixedResponse(fixed)) => End::Fixed(fixed.clone()),
             // Configuration gives every request rule an end; without one it ends as requests without a rule do.
-            None => return Ok(RuleActions { id: rule.id.clone(), ..self.default()? }),
+            None => {
+                let counters = self.counters(&rule.id);
+                return Ok(RuleActions { id: rule.id.clone(), counters, ..self.default()? });
+            }
         };
         Ok(RuleActions {
             id: rule.id.clone(),
+            counters: self.counters(&rule.id),
             trace: self.trace(&rule.id),
             hidden: self.hidden.iter().cloned().chain(removed).collect(),
             inserts,
@@ -133,16 +143,21 @@ impl<E> Makings<'_, E> {
         trace::hash_of(&self.snapshot.installation, &self.listener.load_balancer, rule)
     }
 
-    fn groups(&mut self, rule: &str, forward: &Forward<u32>, is_default: bool) -> Result<Groups, E> {
+    /// Those that the rule had before.
+    fn counters(&self, rule: &str) -> Arc<RuleColumn> {
+        match self.previous.get(rule) {
+            Some(previous) => previous.counters.clone(),
+            None => (self.counters)(rule),
+        }
+    }
+
+    fn groups(&mut self, rule: &str, forward: &Forward<u32>) -> Result<Groups, E> {
         let groups =
             forward.groups.iter().map(|share| (self.group)(share.group)).collect::<Result<_, E>>()?;
         let weights: Vec<u32> = forward.groups.iter().map(|share| share.weight).collect();
-        let before = self.previous.filter(|_| !is_default).and_then(|previous| {
-            let same = previous.iter().find(|actions| actions.id == rule)?;
-            match &same.end {
-                End::Forward(groups) => Some(groups.choice.borrow().clone()),
-                End::Redirect(_) | End::Fixed(_) => None,
-            }
+        let before = self.previous.get(rule).and_then(|same| match &same.end {
+            End::Forward(groups) => Some(groups.choice.borrow().clone()),
+            End::Redirect(_) | End::Fixed(_) => None,
         });
         let choice =
             before.filter(|before| before.has(&weights)).unwrap_or_else(|| GroupChoice::new(&weights));

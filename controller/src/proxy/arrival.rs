@@ -46,7 +46,7 @@ pub async fn serve(
 ) {
     // A connection accepted while its address was leaving the listener is counted nowhere.
     let counters = slot.target().counters_of(vip).cloned().unwrap_or_default();
-    let _open = OpenConnection::new(counters.clone());
+    let open = OpenConnection::new(counters.clone());
     let origin = |version| Origin::new(peer, vip, counters, version);
     // Looked at first: a target lives for as long as it is held.
     let tls = slot.target().tls.clone();
@@ -73,7 +73,10 @@ pub async fn serve(
             let client = Client { worker, slot, origin, side, timer: Timer::new(), attempt };
             connection::refuse(&client, 400, "plain HTTP on the TLS port").await;
         }
-        Some(Err(error)) => log::debug!("listener {:?}: client {peer}: {error}", slot.target().listener),
+        Some(Err(error)) => {
+            open.0.handshake_failures.add(1);
+            log::debug!("listener {:?}: client {peer}: {error}", slot.target().listener);
+        }
         None => {}
     }
 }

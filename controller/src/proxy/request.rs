@@ -244,6 +244,13 @@ impl Client {
         counters.bytes_sent.add(sent);
         if record.error != ErrorSource::Client || record.status != 499 {
             count_response(&counters.responses, record.status);
+            count_response(&decision.actions.counters.responses, record.status);
+        }
+        if let Some(place) = record.error.place() {
+            counters.errors[place].add(1);
+        }
+        if let Outcome::Answer(Answer::Limited) = decision.outcome {
+            decision.actions.counters.limited.add(1);
         }
         let value = |name| request.value(name, head).unwrap_or_default();
         let recorded = |name: &String| {

@@ -114,6 +114,19 @@ pub struct ListenerColumn {
     pub bytes_received: Counter,
     /// Bytes sent to clients.
     pub bytes_sent: Counter,
+    /// TLS handshakes that came to nothing. Plain HTTP on the TLS port is none: it is answered.
+    pub handshake_failures: Counter,
+    /// Requests that went wrong, by whose fault: the client's, a server's, ours.
+    pub errors: [Counter; 3],
+}
+
+/// One worker's counters of one request rule of a listener, or of its default rule.
+#[derive(Debug, Default)]
+pub struct RuleColumn {
+    /// Responses by class, 2xx to 5xx, as sent to clients, our own included.
+    pub responses: [Counter; 4],
+    /// Requests that its traffic limit refused.
+    pub limited: Counter,
 }
 
 /// [`ServerColumn`] summed over the workers.
@@ -140,6 +153,16 @@ pub struct ListenerTotals {
     pub responses: [u64; 4],
     pub bytes_received: u64,
     pub bytes_sent: u64,
+    pub handshake_failures: u64,
+    pub errors: [u64; 3],
+}
+
+/// [`RuleColumn`] summed over the workers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the fields are those of RuleColumn")]
+pub struct RuleTotals {
+    pub responses: [u64; 4],
+    pub limited: u64,
 }
 
 /// Each worker's column of each thing counted.
@@ -150,8 +173,37 @@ type Columns<K, T> = Mutex<BTreeMap<K, Vec<Arc<T>>>>;
 pub struct Stats {
     servers: Columns<u32, ServerColumn>,
     listeners: Columns<(u32, SocketAddr), ListenerColumn>,
+    rules: Mutex<Rules>,
     log_lines_dropped: AtomicU64,
     mirrors_dropped: AtomicU64,
+}
+
+/// Each worker's column of each rule, by its listener's id and its own. Names come and go with configuration, and what
+/// no worker holds any more is forgotten.
+#[derive(Debug, Default)]
+struct Rules {
+    columns: BTreeMap<(u32, String), Vec<Arc<RuleColumn>>>,
+    /// How many rules there are when those that left are looked for.
+    full: usize,
+}
+
+/// Fewest rules for which that is worth it.
+const RULES_FULL_MIN: usize = 64;
+
+impl Rules {
+    fn add(&mut self, listener: u32, rule: &str) -> Arc<RuleColumn> {
+        if self.columns.len() >= self.full {
+            self.columns.retain(|_, columns| is_held(columns));
+            self.full = RULES_FULL_MIN.max(2 * self.columns.len());
+        }
+        let column = Arc::<RuleColumn>::default();
+        self.columns.entry((listener, rule.to_owned())).or_default().push(column.clone());
+        column
+    }
+}
+
+fn is_held<T>(columns: &[Arc<T>]) -> bool {
+    columns.iter().any(|column| Arc::strong_count(column) > 1)
 }
 
 /// Adds the class of `status` up.
@@ -202,8 +254,24 @@ impl Stats {
                 responses: [0, 1, 2, 3].map(|class| total(columns, |column| &column.responses[class])),
                 bytes_received: sum(|column| &column.bytes_received),
                 bytes_sent: sum(|column| &column.bytes_sent),
+                handshake_failures: sum(|column| &column.handshake_failures),
+                errors: [0, 1, 2].map(|source| total(columns, |column| &column.errors[source])),
             }
         })
+    }
+
+    /// Totals of every rule in force, and of those that requests under way still go by: by its listener's id and its own.
+    pub fn rules(&self) -> BTreeMap<(u32, String), RuleTotals> {
+        let rules = self.rules.lock().unwrap_or_else(PoisonError::into_inner);
+        let held = rules.columns.iter().filter(|(_, columns)| is_held(columns));
+        held.map(|(key, columns)| {
+            let totals = RuleTotals {
+                responses: [0, 1, 2, 3].map(|class| total(columns, |column| &column.responses[class])),
+                limited: total(columns, |column| &column.limited),
+            };
+            (key.clone(), totals)
+        })
+        .collect()
     }
 
     /// Access log lines that were dropped because the writer could not keep up.
@@ -235,6 +303,10 @@ impl Stats {
 
     pub(super) fn listener_column(&self, id: u32, vip: SocketAddr) -> Arc<ListenerColumn> {
         add_column(&self.listeners, (id, vip))
+    }
+
+    pub(super) fn rule_column(&self, listener: u32, rule: &str) -> Arc<RuleColumn> {
+        self.rules.lock().unwrap_or_else(PoisonError::into_inner).add(listener, rule)
     }
 }
 
@@ -270,6 +342,25 @@ mod tests {
         two.end();
         two.end();
         assert_eq!((two.active_everywhere(), stats.servers()[&7].active), (0, 0));
+    }
+
+    #[test]
+    fn rules_are_told_while_a_worker_holds_them_and_forgotten_afterwards() {
+        let stats = Stats::default();
+        let (one, two) = (stats.rule_column(7, "api"), stats.rule_column(7, "api"));
+        count_response(&one.responses, 200);
+        count_response(&two.responses, 201);
+        two.limited.add(3);
+        drop(one);
+        let totals = RuleTotals { responses: [2, 0, 0, 0], limited: 3 };
+        assert_eq!(stats.rules(), BTreeMap::from([((7, "api".to_owned()), totals)]));
+        drop(two);
+        assert_eq!(stats.rules(), BTreeMap::new());
+        // However many names come and go.
+        for number in 0..10_000 {
+            stats.rule_column(7, &format!("rule-{number}"));
+        }
+        assert!(stats.rules.lock().unwrap().columns.len() <= RULES_FULL_MIN);
     }
 
     #[test]

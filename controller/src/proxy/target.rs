@@ -119,7 +119,7 @@ impl Target {
         previous: Option<&Target>,
         columns: &mut Columns,
     ) -> Result<Target, PublishError> {
-        let limits = columns.limits.clone();
+        let (limits, stats) = (columns.limits.clone(), columns.stats.clone());
         let mut groups: Vec<Rc<Group>> = Vec::new();
         let mut places: HashMap<u32, Rc<Group>> = HashMap::new();
         let mut take = |position: u32| -> Result<Rc<Group>, PublishError> {
@@ -142,13 +142,15 @@ impl Target {
             Rules::new(name, &listener.response_rules, previous.map(|previous| &previous.response_rules))?;
         let mut hidden = forwarded::names(&listener.forwarded);
         hidden.push(TRACE.to_ascii_lowercase().into_bytes().into_boxed_slice());
+        let before = previous.into_iter().flat_map(Target::every_actions);
         let mut makings = Makings {
             snapshot,
             listener,
             hidden: &hidden,
             group: &mut take,
             limits: &limits,
-            previous: previous.map(|previous| previous.actions.as_slice()),
+            counters: &|rule| stats.rule_column(listener.id, rule),
+            previous: before.map(|actions| (actions.id.as_str(), actions)).collect(),
         };
         let default_actions = makings.default()?;
         let actions = listener.rules.iter().map(|rule| makings.of(rule)).collect::<Result<_, _>>()?;
@@ -185,6 +187,11 @@ impl Target {
     /// Every group a request may come to.
     pub fn groups(&self) -> &[Rc<Group>] {
         &self.groups
+    }
+
+    /// What each request rule does, and the default action.
+    fn every_actions(&self) -> impl Iterator<Item = &RuleActions> {
+        self.actions.iter().chain([&self.default_actions])
     }
 
     fn group(&self, name: &str) -> Option<&Group> {

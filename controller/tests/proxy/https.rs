@@ -169,6 +169,8 @@ fn plain_http_on_the_tls_port_is_a_bad_request() {
         client.expect_closed();
     }
     assert_eq!(server.noted(), [""; 0]);
+    let counted = balancer.stats.listeners()[&(1, balancer.address)];
+    assert_eq!(counted.handshake_failures, 0, "it was answered");
     let log = balancer.into_log();
     assert_eq!(log.len(), 2);
     for line in log {
@@ -280,7 +282,8 @@ fn a_handshake_that_does_not_end_is_cut() {
     silent.expect_closed();
     let stats = balancer.stats.clone();
     assert_eq!(balancer.into_log(), [""; 0]);
-    assert_eq!(stats.listeners().values().map(|counters| counters.active_connections).sum::<u64>(), 0);
+    let counted = stats.listeners().into_values().next().unwrap();
+    assert_eq!((counted.active_connections, counted.handshake_failures), (0, 2));
 }
 
 // Holds LR-15

@@ -121,6 +121,24 @@ async fn exchange(requests: &mut Requests, request: http::request::Builder, body
     (status, got)
 }
 
+#[test]
+fn handshakes_that_clients_break_off_are_counted() {
+    let server = Server::named("x");
+    let (quic, _) = Quic::new(server.address, 1);
+    let address = quic.address;
+    run(async move {
+        let endpoint = client(&rustls::RootCertStore::empty());
+        let refused = endpoint.connect(address, "a.example").unwrap().await;
+        assert!(refused.is_err(), "it trusts nobody");
+        endpoint.wait_idle().await;
+    });
+    let failures = || quic.balancer.stats.listeners()[&(QUIC, address)].handshake_failures;
+    while failures() == 0 {
+        std::thread::yield_now();
+    }
+    assert_eq!(failures(), 1);
+}
+
 // Holds LR-1, LR-3
 #[test]
 fn requests_of_http_3_go_the_way_of_all_others() {

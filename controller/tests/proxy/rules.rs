@@ -1,6 +1,6 @@
 //! Rules of listeners and what servers are told, through the whole engine.
 
-use crate::harness::{Balancer, PATIENCE, Response, Server, block_on, header};
+use crate::harness::{Balancer, PATIENCE, Response, Server, block_on, header, refusing};
 use controller::model::{
     AclKind, Actions, Condition, Cors, Extension, FieldCondition, Final, FixedResponse, Forward,
     ForwardedHeaders, GroupShare, HeaderValue, InsertHeader, Ordered, Origins, Pattern, Redirect, Rewrite,
@@ -230,6 +230,42 @@ fn what_is_beyond_the_limit_is_answered_503_and_marked() {
     let log = balancer.into_log();
     assert_eq!((&log[1]["upstream_status"], &log[1]["action"]), (&"-".into(), &"traffic_limit".into()));
     assert_eq!(server.noted().len(), 1);
+}
+
+#[test]
+fn requests_are_counted_by_rule_and_errors_by_whose_fault_they_are() {
+    let server = Server::named("x");
+    let mut balancer = balancer(&[&server], |snapshot| {
+        let limit = Extension::TrafficLimit(TrafficLimit { qps: Some(1), per_ip_qps: None });
+        let refusing = ServerSnapshot { id: 9, address: refusing(), weight: 100, ramp: None };
+        snapshot.groups.push(GroupSnapshot::new("down", vec![refusing]));
+        snapshot.listeners[0].rules = vec![
+            rule("slow", vec![path(&["/slow"])], vec![limit], forward(&[(0, 100)])),
+            rule("gone", vec![path(&["/gone"])], vec![], Final::FixedResponse(fixed(404, ""))),
+            rule("down", vec![path(&["/down"])], vec![], forward(&[(1, 100)])),
+            rule("never", vec![path(&["/never"])], vec![], forward(&[(0, 100)])),
+        ];
+    });
+    for (path, status) in
+        [("/slow", 200), ("/slow", 503), ("/slow", 503), ("/gone", 404), ("/down", 502), ("/", 200)]
+    {
+        assert_eq!(get(&balancer, path, "").status, status, "{path}");
+    }
+    assert_eq!(balancer.client().request("TRACE / HTTP/1.1\r\nHost: a\r\n\r\n").status, 405);
+    // Rules keep their counts over changes, and are told no more once they have left. That all workers have the change
+    // says also that they are done with the requests before it.
+    balancer.snapshot.listeners[0].rules.retain(|rule| rule.id != "gone");
+    balancer.publish();
+    let rules = balancer.stats.rules();
+    let counts =
+        |rule: &str| rules.get(&(1, rule.to_owned())).map(|totals| (totals.responses, totals.limited));
+    assert_eq!(counts("slow"), Some(([1, 0, 0, 2], 2)));
+    assert_eq!(counts("down"), Some(([0, 0, 0, 1], 0)));
+    assert_eq!(counts("never"), Some(([0; 4], 0)));
+    assert_eq!(counts("rule-default-web"), Some(([1, 0, 1, 0], 0)), "what is refused has met no other rule");
+    assert_eq!(counts("gone"), None);
+    let totals = balancer.stats.listeners()[&(1, balancer.address)];
+    assert_eq!((totals.responses, totals.errors), ([2, 0, 2, 3], [1, 1, 2]));
 }
 
 // Holds LR-106

@@ -49,6 +49,18 @@ pub enum ErrorSource {
     Us,
 }
 
+impl ErrorSource {
+    /// Which of [`super::stats::ListenerColumn::errors`] counts it.
+    pub fn place(self) -> Option<usize> {
+        match self {
+            ErrorSource::None => None,
+            ErrorSource::Client => Some(0),
+            ErrorSource::Server => Some(1),
+            ErrorSource::Us => Some(2),
+        }
+    }
+}
+
 /// The decision record of one request, which becomes its log line. Times are nanoseconds.
 #[derive(Clone, Debug, Default)]
 pub struct Record {

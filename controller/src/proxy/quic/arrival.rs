@@ -56,8 +56,13 @@ pub async fn serve_address(
         let open = worker.open_connection();
         let (worker, slot) = (worker.clone(), slot.clone());
         reactor::spawn(async move {
-            if let Some(connection) = handshake.finish().await {
-                serve(worker, slot, connection, peer, address).await;
+            match handshake.finish().await {
+                Some(connection) => serve(worker, slot, connection, peer, address).await,
+                None => {
+                    if let Some(counters) = slot.target().counters_of(address) {
+                        counters.handshake_failures.add(1);
+                    }
+                }
             }
             drop(open);
         });

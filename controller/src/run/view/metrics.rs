@@ -1,11 +1,11 @@
 //! Every counter, for the metrics endpoint.
 
 use super::Readings;
-use crate::api::metrics::{ListenerMetrics, MetricsSnapshot, NextHopMetrics, ServerMetrics};
-use crate::model::ListenerProtocol;
+use crate::api::metrics::{ListenerMetrics, MetricsSnapshot, NextHopMetrics, RuleMetrics, ServerMetrics};
+use crate::plan::vip_key;
 use crate::run::control::Control;
-use forwarder_common::vip::VipKey;
-use std::net::SocketAddr;
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
 
 impl Control {
     /// Every counter there is.
@@ -40,6 +40,9 @@ impl Control {
         metrics.certificates =
             certificates.map(|(name, certificate)| (name.to_string(), certificate.facts.not_after)).collect();
         metrics.listeners = self.listener_metrics(&readings);
+        metrics.rules = self.rule_metrics();
+        metrics.mirrors_dropped = self.stats.mirrors_dropped();
+        metrics.log_lines_dropped = self.stats.log_lines_dropped();
         metrics.next_hops = self
             .next_hops(&readings)
             .into_iter()
@@ -55,36 +58,74 @@ impl Control {
         metrics
     }
 
+    /// Of each listener on each VIP of the zones served here.
     fn listener_metrics(&mut self, readings: &Readings) -> Vec<ListenerMetrics> {
         let l7 = self.stats.listeners();
+        let Control { resources, node, ids, datapath, .. } = self;
         let mut metrics = Vec::new();
-        let listeners: Vec<_> = self.resources.listeners.values().cloned().collect();
-        for listener in listeners {
-            for (&VipKey { address, port, .. }, index) in &self.datapath.state().keys.vips {
-                let Some(balancer) = self.resources.load_balancers.get(&listener.load_balancer) else {
-                    continue;
-                };
-                let mapping = balancer.zone_mappings.iter().find(|mapping| mapping.vip == address.address());
-                let Some(mapping) = mapping.filter(|_| port.get() == listener.port.get()) else { continue };
-                let id = self.ids.listener(&listener, &mapping.zone);
-                let vip = SocketAddr::new(address.address().into(), port.get());
-                let totals = l7.get(&(id, vip)).copied().unwrap_or_default();
-                let l4 = readings.datapath.vips.get(index).copied().unwrap_or_default();
-                let is_l4 = listener.protocol == ListenerProtocol::Tcp;
-                let [ok, redirects, client, server] = totals.responses;
-                metrics.push(ListenerMetrics {
-                    load_balancer: listener.load_balancer.to_string(),
-                    listener: listener.name.to_string(),
-                    vip: vip.to_string(),
-                    active_connections: totals.active_connections,
-                    connections: if is_l4 { l4.flows } else { totals.connections },
-                    responses: [0, ok, redirects, client, server],
-                    packets: l4.packets,
-                    bytes: l4.bytes,
-                    drops: l4.drops,
-                });
+        for listener in resources.listeners.values() {
+            let Some(balancer) = resources.load_balancers.get(&listener.load_balancer) else { continue };
+            for mapping in node.value.zones_of(balancer) {
+                let id = ids.listener(listener, &mapping.zone);
+                for address in mapping.vips() {
+                    let vip = SocketAddr::new(address, listener.port.get());
+                    let is_l4 = listener.protocol.is_l4();
+                    let totals = l7.get(&(id, vip)).copied().unwrap_or_default();
+                    let index = match address {
+                        IpAddr::V4(address) => datapath.state().keys.vips.get(&vip_key(address, listener)),
+                        IpAddr::V6(_) => None,
+                    };
+                    // TCP listeners are of IPv4, and without a key while they are stopped.
+                    if is_l4 && index.is_none() {
+                        continue;
+                    }
+                    let l4 = index.and_then(|index| readings.datapath.vips.get(index));
+                    let l4 = l4.copied().filter(|_| !listener.protocol.is_udp()).unwrap_or_default();
+                    let [ok, redirects, client, server] = totals.responses;
+                    metrics.push(ListenerMetrics {
+                        load_balancer: listener.load_balancer.to_string(),
+                        listener: listener.name.to_string(),
+                        vip: vip.to_string(),
+                        active_connections: totals.active_connections,
+                        connections: if is_l4 { l4.flows } else { totals.connections },
+                        responses: [0, ok, redirects, client, server],
+                        errors: totals.errors,
+                        handshake_failures: totals.handshake_failures,
+                        packets: l4.packets,
+                        bytes: l4.bytes,
+                        drops: l4.drops,
+                    });
+                }
             }
         }
         metrics
+    }
+
+    /// Of each rule in force, summed over the zones served here.
+    fn rule_metrics(&mut self) -> Vec<RuleMetrics> {
+        let Control { resources, node, ids, stats, .. } = self;
+        let mut listeners = BTreeMap::new();
+        for listener in resources.listeners.values() {
+            let Some(balancer) = resources.load_balancers.get(&listener.load_balancer) else { continue };
+            for mapping in node.value.zones_of(balancer) {
+                listeners.insert(ids.listener(listener, &mapping.zone), &listener.name);
+            }
+        }
+        let mut metrics = BTreeMap::<_, RuleMetrics>::new();
+        for ((id, rule), totals) in stats.rules() {
+            let Some(name) = listeners.get(&id) else { continue };
+            let sum = metrics.entry((*name, rule.clone())).or_insert_with(|| RuleMetrics {
+                load_balancer: resources.listeners[*name].load_balancer.to_string(),
+                listener: name.to_string(),
+                rule,
+                responses: [0; 4],
+                limited: 0,
+            });
+            for (class, count) in sum.responses.iter_mut().zip(totals.responses) {
+                *class += count;
+            }
+            sum.limited += totals.limited;
+        }
+        metrics.into_values().collect()
     }
 }
