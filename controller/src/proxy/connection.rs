@@ -20,7 +20,8 @@ const HEAD_BYTES: usize = 8 * 1024;
 /// Larger storage is not kept from one request for another.
 const KEPT_BYTES: usize = 2 * HEAD_BYTES;
 /// After an answer to a request that was not read to its end, the rest is read and dropped for so long (nanoseconds)
-/// and so many bytes, because closing at once would reset the connection and take the answer away from the client.
+/// and so many bytes, because closing at once would reset the connection and take the answer away from the client. So
+/// it is with streams.
 const LINGER_NS: u64 = 2_000_000_000;
 const LINGER_BYTES: usize = 1 << 20;
 
@@ -90,13 +91,35 @@ pub async fn serve_stream(
             client.refuse_head(&target, &mut scratch, start, Refusal::StartLine).await
         }
     };
-    match next {
-        Next::Keep | Next::Close => {}
-        Next::Linger => client.reset(Reset::NoError),
-        Next::Cut | Next::Abort => client.reset(Reset::Internal),
-    }
     scratch.filled = 0;
     worker.put_scratch(scratch);
+    match next {
+        Next::Keep | Next::Close => {}
+        Next::Linger => {
+            linger(&client).await;
+            client.reset(Reset::NoError);
+        }
+        Next::Cut | Next::Abort => client.reset(Reset::Internal),
+    }
+}
+
+/// Reads what still comes of a request that was answered early. To end its stream at once is right (RFC 9113 section
+/// 8.1), but clients drop the answer when the end comes with it: curl 7.88 does while it uploads.
+async fn linger(client: &Client) {
+    let Side::Stream(stream) = &client.side else { return };
+    client.timer.set_after(LINGER_NS);
+    let mut left = LINGER_BYTES;
+    while left > 0 {
+        let read = poll_fn(|cx| match stream.poll_body(cx) {
+            Poll::Ready(result) => Poll::Ready(result.ok().flatten().map_or(0, |bytes| bytes.len())),
+            Poll::Pending => client.timer.poll_expired(cx).map(|()| 0),
+        })
+        .await;
+        if read == 0 {
+            return;
+        }
+        left = left.saturating_sub(read);
+    }
 }
 
 /// An HTTP/1 connection.
