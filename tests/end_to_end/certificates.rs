@@ -16,7 +16,7 @@ const END: f64 = 3_786_912_000.0;
 const NOT_TRUSTED: i32 = 60;
 
 /// A certificate signed by itself for `name`, and its key, in files of the lab; their paths.
-fn certificate(lab: &Lab, file: &str, name: &str) -> (String, String) {
+pub fn certificate(lab: &Lab, file: &str, name: &str) -> (String, String) {
     let mut params = CertificateParams::new(vec![name.to_owned()]).expect("a name");
     params.not_after = date_time_ymd(2090, 1, 1);
     let key = KeyPair::generate().expect("a key");

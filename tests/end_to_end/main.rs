@@ -6,6 +6,7 @@
 mod bad_input;
 mod certificates;
 mod client;
+mod clients;
 mod datapath;
 mod distribution;
 mod drain;
@@ -14,7 +15,9 @@ mod failure;
 mod group_edits;
 mod group_types;
 mod groups;
+mod grpc;
 mod health_checks;
+mod http3;
 mod http_errors;
 mod l4;
 mod lifecycle;
@@ -24,6 +27,8 @@ mod shares;
 mod slow_start;
 mod stage;
 mod transfer;
+mod web_clients;
+mod websocket;
 mod zones;
 
 use causeway_lab::{ECS01_ADDRESS, ECS02_ADDRESS, Lab, LabOptions, Variant, requirement, resources_yaml};

@@ -3,6 +3,7 @@
 mod balancer;
 mod bench;
 mod build;
+mod clients;
 mod command;
 mod demo;
 mod doctor;
@@ -35,7 +36,7 @@ struct Arguments {
 enum Command {
     /// See it work: two regions on this machine, failures and recoveries, live. Installs and builds what it needs.
     Demo(demo::Arguments),
-    /// Install what is missing: compiler and linker for eBPF, tools of lab and tests, the VM's kernel.
+    /// Install what is missing: compiler and linker for eBPF, tools and clients of lab and tests, the VM's kernel.
     Setup,
     /// Say of each requirement whether it is met, and how to meet it.
     Doctor,

@@ -1,5 +1,6 @@
 //! What building, testing and playing need, in one table for `setup` and `doctor`.
 
+use crate::clients;
 use crate::command::{self, find, is_root};
 use crate::kernel;
 use crate::toolchain::{find_linker, find_toolchain};
@@ -17,7 +18,7 @@ pub struct Package {
 }
 
 /// What the lab, the tests and the VM call.
-pub const TOOLS: [Package; 25] = [
+pub const TOOLS: [Package; 26] = [
     package("iproute2", "ip", "lab: namespaces, links, routes"),
     package("procps", "sysctl", "lab: kernel settings inside namespaces"),
     package("ethtool", "ethtool", "lab: offloads of its interfaces"),
@@ -32,12 +33,21 @@ pub const TOOLS: [Package; 25] = [
     ),
     package("openssl", "openssl", "tests: certificates of the lab's servers"),
     package("python3", "/usr/bin/python3", "tests: the HTTP function and the gRPC server"),
+    package(
+        "python3-venv",
+        "/var/lib/dpkg/info/python3-venv.list",
+        "tests: a place of their own for Python clients",
+    ),
     package("python3-grpcio", "/usr/lib/python3/dist-packages/grpc", "tests: a real gRPC server"),
     package("tcpdump", "tcpdump", "lab: looking at packets"),
     package("bpftool", "bpftool", "lab: looking at programs and maps"),
     package("iperf3", "iperf3", "bench: throughput through the tunnel"),
     package("wrk", "wrk", "bench: requests per second"),
-    package("nghttp2-client", "h2load", "bench: requests per second by HTTP/2"),
+    package(
+        "nghttp2-client",
+        "h2load",
+        "tests: an independent HTTP/2 client; bench: requests per second by it",
+    ),
     package("haproxy", "haproxy", "bench: to compare with (its own service is not started)"),
     package("qemu-system-x86", "qemu-system-x86_64", "vm: Debian's stock kernel without rebooting"),
     package("busybox-static", "busybox", "vm: its shell"),
@@ -148,12 +158,14 @@ pub fn examine() -> Vec<Requirement> {
     let toolchain = find_toolchain().map(|toolchain| toolchain.to_string());
     let linker = find_linker().map(|path| path.display().to_string());
     let kernel = kernel::find().map(|kernel| kernel.image.display().to_string());
+    let clients = clients::find().map(|path| path.display().to_string());
     all.extend([
         requirement("rustfmt", false, component("fmt", "rustfmt")),
         requirement("clippy", false, component("clippy", "clippy")),
         requirement("eBPF compiler", true, found(toolchain)),
         requirement("bpf-linker", true, found(linker)),
         requirement("VM kernel", false, found(kernel)),
+        requirement("Python clients", false, found(clients)),
     ]);
     all.extend(TOOLS.iter().map(|package| {
         let finding = if package.is_there() {

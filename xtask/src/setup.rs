@@ -1,5 +1,6 @@
 //! `setup`: installs what is missing, and says what and how to undo it. Does nothing, fast, when all is there.
 
+use crate::clients;
 use crate::command::{cargo, cargo_bin, is_root, run as run_command, target};
 use crate::kernel;
 use crate::requirement::{EBPF_COMPILER, Finding, LINKER_LIBRARIES, Package, TOOLS, component};
@@ -48,6 +49,11 @@ pub fn run(scope: Scope) -> Result<()> {
         );
         kernel::fetch()?;
         keep(&mut done, "rm -r target/vm".to_owned())?;
+    }
+    if all && clients::find().is_err() {
+        eprintln!("installing gRPC, HTTP/3 and WebSocket clients for tests into target/clients, by pip");
+        clients::install()?;
+        keep(&mut done, "rm -r target/clients".to_owned())?;
     }
     find_toolchain()?;
     if done.is_empty() {

@@ -1,13 +1,14 @@
-"""A gRPC server of the lab: the standard health service, and a method of an application.
+"""A gRPC server of the lab: the standard health service, and an application with calls of each kind.
 
 Usage: grpc_server.py NAME PORT BEHAVIOUR_FILE
 
-What the health service answers is in BEHAVIOUR_FILE, read at every call; see `GrpcHealth` in grpc.rs. Messages are two
-fields at most, so they are written out instead of generated.
+What the health service answers is in BEHAVIOUR_FILE, read at every call; see `GrpcHealth` in program.rs. Messages are two
+fields at most, or plain text, so they are written out instead of generated.
 """
 
 import concurrent.futures
 import sys
+import threading
 import time
 
 import grpc
@@ -42,16 +43,79 @@ def check(_request, context):
 
 
 def echo(request, context):
-    context.set_trailing_metadata((("x-server", NAME),))
+    """The message that came, and in trailers who answers and what marks came."""
+    sent = [(name, value) for name, value in context.invocation_metadata() if name.startswith("x-mark")]
+    context.set_trailing_metadata((("x-server", NAME), *sent))
     return request
 
 
-def unary(behaviour):
-    return grpc.unary_unary_rpc_method_handler(behaviour)
+def count(request, _context):
+    """As many messages as the one that came says."""
+    for number in range(int(request)):
+        yield b"%d" % number
 
 
-health = grpc.method_handlers_generic_handler("grpc.health.v1.Health", {"Check": unary(check)})
-shop = grpc.method_handlers_generic_handler("lab.Shop", {"Echo": unary(echo)})
+def gather(requests, _context):
+    """How many messages came, and how many bytes."""
+    lengths = [len(request) for request in requests]
+    return b"%d %d" % (len(lengths), sum(lengths))
+
+
+def talk(requests, _context):
+    """An answer to each message, before the next one comes."""
+    for request in requests:
+        yield b"you said " + request
+
+
+def fail(_request, context):
+    context.set_trailing_metadata((("x-detail-bin", b"\x00\xff"),))
+    context.abort(grpc.StatusCode.FAILED_PRECONDITION, "100 % no: ½")
+
+
+def fail_late(_request, context):
+    """Fails after a message of its answer."""
+    yield b"so far so good"
+    context.abort(grpc.StatusCode.DATA_LOSS, "and no further")
+
+
+# Calls of `wait` that ended because their clients left or had no more time.
+ended = threading.Semaphore(0)
+
+
+def wait(_request, context):
+    """Answers with how many seconds the client has left, if it said so, and then not again until the call is over."""
+    over = threading.Event()
+    context.add_callback(over.set)
+    left = context.time_remaining()
+    # Without a deadline this library says centuries.
+    yield b"-" if left is None or left > 1e6 else b"%.3f" % left
+    over.wait()
+    ended.release()
+
+
+def ended_call(_request, _context):
+    """Answers when one more call of `wait` is over."""
+    return b"yes" if ended.acquire(timeout=20) else b"no"
+
+
+def handlers(service, **methods):
+    return grpc.method_handlers_generic_handler(service, methods)
+
+
+unary = grpc.unary_unary_rpc_method_handler
+many_answers = grpc.unary_stream_rpc_method_handler
+health = handlers("grpc.health.v1.Health", Check=unary(check))
+shop = handlers(
+    "lab.Shop",
+    Echo=unary(echo),
+    Count=many_answers(count),
+    Gather=grpc.stream_unary_rpc_method_handler(gather),
+    Talk=grpc.stream_stream_rpc_method_handler(talk),
+    Fail=unary(fail),
+    FailLate=many_answers(fail_late),
+    Wait=many_answers(wait),
+    EndedCall=unary(ended_call),
+)
 # A hung call holds a thread.
 server = grpc.server(concurrent.futures.ThreadPoolExecutor(32), handlers=(health, shop))
 if not server.add_insecure_port(f"[::]:{PORT}") and not server.add_insecure_port(f"0.0.0.0:{PORT}"):
