@@ -5,6 +5,7 @@
 
 use clap::Parser;
 use controller::model::{Actions, Condition, Final, Forward, GroupShare, Ordered, Pattern, TlsVersion};
+use controller::proxy::memory::{Memory, default_limit};
 use controller::proxy::{AccessLog, Engine, ListenerSocket, Stats, bind_listeners, bind_quic};
 use controller::snapshot::{
     CertificateSnapshot, DownstreamProtocol, GroupSnapshot, ListenerSnapshot, RuleSnapshot, ServerSnapshot,
@@ -54,7 +55,8 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let stats = Arc::new(Stats::default());
     controller::proxy::check(&snapshot)?;
     controller::proxy::raise_limit()?;
-    let engine = Engine::start(1, &AccessLog::File(arguments.log), &stats)?;
+    let engine =
+        Engine::start(1, &AccessLog::File(arguments.log), &stats, Memory::of_process(default_limit()?))?;
     let sockets: Vec<ListenerSocket> = if arguments.http3 {
         bind_quic(&[arguments.listen], engine.workers())?.into_iter().map(ListenerSocket::Quic).collect()
     } else {

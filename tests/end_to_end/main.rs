@@ -21,6 +21,7 @@ mod http3;
 mod http_errors;
 mod l4;
 mod lifecycle;
+mod memory;
 mod observe;
 mod sessions;
 mod shares;

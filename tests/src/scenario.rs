@@ -226,6 +226,7 @@ fn node() -> Node {
         tunnel: Tunnel { vxlan_port: 4789, admission: AdmissionMode::Exclusive },
         nat_prefix: Some("172.16.100.0/24".parse().expect("a prefix")),
         workers: 1,
+        memory_limit: None,
         state_dir: "/nonexistent".into(),
         api_socket: "/nonexistent/api".into(),
         metrics_listen: None,

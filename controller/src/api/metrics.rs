@@ -1,6 +1,7 @@
 //! Metrics as OpenMetrics text, from one plain snapshot of every counter.
 
 use super::{HealthStatus, LinkCounters, ServerCounters};
+use crate::proxy::stats::MemoryUse;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
 use prometheus_client::metrics::MetricType;
@@ -30,6 +31,10 @@ pub struct MetricsSnapshot {
     pub mirrors_dropped: u64,
     /// Access log lines that were dropped.
     pub log_lines_dropped: u64,
+    /// Memory as of the last look.
+    pub memory: MemoryUse,
+    /// Connections closed and requests answered 503 because memory was scarce.
+    pub refused_for_memory: [u64; 2],
     /// Certificates by name, and when each ends, seconds since 1970.
     pub certificates: Vec<(String, i64)>,
     /// Next hops.
@@ -176,6 +181,7 @@ impl Collector for Snapshot {
         gauge(encoder, "causeway_config_revision", "Revision in force", *revision)?;
         let help = "Newest snapshot in force in every worker";
         gauge(encoder, "causeway_snapshot_sequence", help, *snapshot_sequence)?;
+        self.encode_memory(encoder)?;
         self.encode_servers(encoder)?;
         self.encode_listeners(encoder)?;
         self.encode_rules(encoder)?;
@@ -199,6 +205,17 @@ impl Collector for Snapshot {
 }
 
 impl Snapshot {
+    fn encode_memory(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let MetricsSnapshot { memory: MemoryUse { used, limit, pressure }, refused_for_memory, .. } = &self.0;
+        gauge(encoder, "causeway_memory_used_bytes", "Anonymous memory of this process", *used)?;
+        gauge(encoder, "causeway_memory_limit_bytes", "What it is to use at most", *limit)?;
+        let help = "0 none, 1 saving, 2 connections are refused, 3 requests too";
+        gauge(encoder, "causeway_memory_pressure", help, u64::from(*pressure))?;
+        let refused = ["connection", "request"].into_iter().zip(refused_for_memory);
+        let refused = refused.map(|(what, count)| (vec![("what", what)], *count));
+        counters(encoder, "causeway_memory_refused", "Refused because memory was scarce", refused)
+    }
+
     fn encode_servers(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
         fn labels(server: &ServerMetrics) -> Labels<'_> {
             vec![("server_group", server.group.as_str()), ("server", server.server.as_str())]
@@ -339,6 +356,8 @@ mod tests {
             }],
             mirrors_dropped: 12,
             log_lines_dropped: 13,
+            memory: MemoryUse { used: 900, limit: 1000, pressure: 2 },
+            refused_for_memory: [6, 5],
             certificates: vec![("www".into(), 1_798_761_600)],
             next_hops: vec![NextHopMetrics {
                 transit_router: "tr".into(),
@@ -368,6 +387,11 @@ mod tests {
             "causeway_access_log_lines_dropped_total 13",
             "causeway_next_hop_reply_bytes_total{transit_router=\"tr\",next_hop=\"tr-a\",zone=\"a\"} 700",
             "causeway_certificate_expiry_timestamp_seconds{certificate=\"www\"} 1798761600.0",
+            "causeway_memory_used_bytes 900",
+            "causeway_memory_limit_bytes 1000",
+            "causeway_memory_pressure 2",
+            "causeway_memory_refused_total{what=\"connection\"} 6",
+            "causeway_memory_refused_total{what=\"request\"} 5",
             "causeway_drops_total{reason=\"truncated\"} 0",
             "causeway_drops_total{reason=\"tunnel_wrong_vni\"} 4",
             "# TYPE causeway_drops counter",

@@ -66,6 +66,7 @@ entries! {
         tunnel "tunnel": TunnelEntry,
         nat_prefix "nat_prefix": Cidr,
         workers "workers": Number,
+        memory_limit_mib "memory_limit_mib": Number,
         state_dir "state_dir": Text,
         api_socket "api_socket": Text,
         metrics_listen "metrics_listen": At<SocketAddr>,

@@ -276,6 +276,7 @@ pub(super) mod tests {
             tunnel: Tunnel { vxlan_port: 4789, admission: AdmissionMode::Exclusive },
             nat_prefix: Some("198.18.0.0/24".parse().unwrap()),
             workers: 1,
+            memory_limit: None,
             state_dir: "/tmp".into(),
             api_socket: "/tmp/api".into(),
             metrics_listen: None,

@@ -20,6 +20,8 @@ pub struct Node {
     pub nat_prefix: Option<Ipv4Net>,
     /// L7 worker threads, at least 1.
     pub workers: usize,
+    /// Bytes of memory that the program is to use at most; `None`: three quarters of what it can have.
+    pub memory_limit: Option<u64>,
     /// Where revisions and keys are kept.
     pub state_dir: PathBuf,
     /// Unix socket of the native API.

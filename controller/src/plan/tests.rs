@@ -50,6 +50,7 @@ impl World {
                 tunnel: Tunnel { vxlan_port: 4789, admission: AdmissionMode::Exclusive },
                 nat_prefix: Some("172.16.100.0/24".parse().unwrap()),
                 workers: 1,
+                memory_limit: None,
                 state_dir: "/var/lib/causeway".into(),
                 api_socket: "/run/causeway/api".into(),
                 metrics_listen: None,

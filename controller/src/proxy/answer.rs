@@ -59,7 +59,7 @@ pub fn write_answer<'a>(
             push_head(out, answer.status(), "text/html", 0, lines, keep_alive);
             Cow::Borrowed(b"")
         }
-        Answer::Status(_) | Answer::NoGroup | Answer::NoTarget => {
+        Answer::Status(_) | Answer::NoGroup | Answer::NoTarget | Answer::NoMemory => {
             push_page(out, answer.status(), lines, keep_alive, to_head).into()
         }
     }

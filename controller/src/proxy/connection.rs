@@ -2,10 +2,12 @@
 
 use super::client::{Client, Origin, Side};
 use super::client_stream::ClientStream;
+use super::decision::NO_MEMORY;
 use super::drain::Attempt;
 use super::failure::refusal_text;
 use super::http1::head::{RequestHead, ResponseHead};
 use super::http1::{HEAD_BYTES_MAX, Refusal};
+use super::memory::Pressure;
 use super::reactor::Timer;
 use super::request::{CLIENT_CLOSED, Next};
 use super::stream::{Incoming, Reset};
@@ -224,6 +226,10 @@ impl<'a> Connection<'a> {
                 }
             }
             if scratch.filled == scratch.client.len() {
+                if scratch.filled > 0 && self.client.worker.pressure() == Pressure::RefuseRequests {
+                    self.client.worker.stats.add_request_refused();
+                    return Err(Some((503, NO_MEMORY)));
+                }
                 let larger = (scratch.client.len() * 4).clamp(HEAD_BYTES, HEAD_BYTES_MAX);
                 scratch.client.resize(larger.max(scratch.filled + 1), 0);
             }

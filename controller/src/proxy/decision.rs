@@ -20,6 +20,8 @@ use std::rc::Rc;
 
 /// Bodies shorter than this are not worth compressing.
 const GZIP_BYTES_MIN: u64 = 1024;
+/// Why a request is refused when memory is scarce.
+pub const NO_MEMORY: &str = "memory of the balancer is scarce";
 /// Types of content that are compressed (LR-14).
 const GZIP_TYPES: [&[u8]; 10] = [
     b"text/xml",
@@ -78,6 +80,8 @@ pub enum Answer<'a> {
     NoGroup,
     /// The rule makes a URL that cannot be.
     NoTarget,
+    /// Memory is too scarce for a request more.
+    NoMemory,
 }
 
 /// What is done to a server's response.
@@ -100,7 +104,7 @@ impl Answer<'_> {
             Answer::Status(status) | Answer::Redirect(status, _) => *status,
             Answer::Fixed(fixed) => fixed.status,
             Answer::Preflight(_) => 200,
-            Answer::Limited | Answer::NoGroup => 503,
+            Answer::Limited | Answer::NoGroup | Answer::NoMemory => 503,
             Answer::Loop => 463,
             Answer::NoTarget => 400,
         }
@@ -116,13 +120,16 @@ impl Answer<'_> {
             Answer::NoGroup => (ErrorSource::Us, "every server group of the rule has weight 0"),
             Answer::Loop => (ErrorSource::Client, "the request has passed here before"),
             Answer::NoTarget => (ErrorSource::Client, "the rule makes no URL of this request"),
+            Answer::NoMemory => (ErrorSource::Us, NO_MEMORY),
         }
     }
 
     /// What was done, for the log.
     pub fn action(&self) -> &'static str {
         match self {
-            Answer::Status(_) | Answer::Loop | Answer::NoGroup | Answer::NoTarget => "refuse",
+            Answer::Status(_) | Answer::Loop | Answer::NoGroup | Answer::NoTarget | Answer::NoMemory => {
+                "refuse"
+            }
             Answer::Fixed(_) => "fixed_response",
             Answer::Redirect(..) => "redirect",
             Answer::Preflight(_) => "cors",
@@ -415,8 +422,14 @@ impl<'a> Decision<'a> {
             && !list(protocols).any(is_http)
     }
 
-    /// What is done to the response whose head is `head`, and whose body is framed so.
-    pub fn on_response(&self, response: &ResponseHead, head: &[u8], framing: Framing) -> ResponseChanges<'a> {
+    /// What is done to the response whose head is `head`, and whose body is framed so. `may_compress`: there is memory for it.
+    pub fn on_response(
+        &self,
+        response: &ResponseHead,
+        head: &[u8],
+        framing: Framing,
+        may_compress: bool,
+    ) -> ResponseChanges<'a> {
         let mut changes = ResponseChanges::default();
         let found = self.response_rule(response, head);
         if let Some(actions) = found {
@@ -432,6 +445,7 @@ impl<'a> Decision<'a> {
             changes.hidden.extend(cors::RESPONSE_NAMES.map(str::as_bytes));
         }
         if self.target.gzip
+            && may_compress
             && changes.answer.is_none()
             && self.accepts_gzip()
             && is_worth_compressing(response, head, framing)

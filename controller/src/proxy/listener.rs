@@ -1,6 +1,7 @@
 //! Listening sockets: made by the controller, shared by the workers.
 
 use super::arrival::serve;
+use super::memory::Pressure;
 use super::reactor::{self, TcpListener, TcpStream, Timer};
 use super::worker::{Slot, Worker};
 use socket2::{Domain, Socket, Type};
@@ -95,6 +96,13 @@ pub async fn accept_all(worker: Rc<Worker>, slot: Rc<Slot>, listener: TcpListene
             Some(Ok((stream, _))) if stream.descriptor() >= worker.descriptors.clients => {
                 io::Error::from_raw_os_error(libc::EMFILE)
             }
+            // At once, and without a pause: who asks is to learn of it, and may be served elsewhere.
+            Some(Ok((_, peer))) if worker.pressure() >= Pressure::RefuseConnections => {
+                log::debug!("listener {:?}: memory is scarce; {peer} is refused", slot.target().listener);
+                worker.stats.add_connection_refused();
+                at_once = give_way(at_once).await;
+                continue;
+            }
             // Closed before anything is read or sent (LR-34).
             Some(Ok((_, peer))) if !slot.target().serves(peer.ip()) => {
                 log::debug!("listener {:?}: {peer} is not served", slot.target().listener);
@@ -102,11 +110,7 @@ pub async fn accept_all(worker: Rc<Worker>, slot: Rc<Slot>, listener: TcpListene
             }
             Some(Ok((stream, peer))) => {
                 start(&worker, &slot, stream, peer, address);
-                at_once += 1;
-                if at_once == ACCEPTED_AT_ONCE {
-                    at_once = 0;
-                    reactor::next_turn().await;
-                }
+                at_once = give_way(at_once).await;
                 continue;
             }
             Some(Err(error)) => error,
@@ -131,6 +135,15 @@ pub async fn accept_all(worker: Rc<Worker>, slot: Rc<Slot>, listener: TcpListene
             }
         }
     }
+}
+
+/// Counts a connection accepted, and gives others their turn now and then.
+async fn give_way(accepted: u32) -> u32 {
+    if accepted + 1 < ACCEPTED_AT_ONCE {
+        return accepted + 1;
+    }
+    reactor::next_turn().await;
+    0
 }
 
 fn start(worker: &Rc<Worker>, slot: &Rc<Slot>, stream: TcpStream, peer: SocketAddr, vip: SocketAddr) {

@@ -6,6 +6,7 @@
 use super::group::Group;
 use super::http1::body::BodyDecoder;
 use super::http1::head::ResponseHead;
+use super::memory::Pressure;
 use super::reactor::{self, Timer};
 use super::upstream::{self, CONNECT_NS, ServerStream};
 use super::worker::Worker;
@@ -55,7 +56,8 @@ pub fn send(
     deadline_ns: u64,
 ) {
     let picked = group.pick(reactor::now(), &Default::default(), None);
-    let (Some(body), Some(pick), true) = (body, picked, worker.mirrors.get() < COPIES_MAX) else {
+    let is_room = worker.mirrors.get() < COPIES_MAX && worker.pressure() == Pressure::None;
+    let (Some(body), Some(pick), true) = (body, picked, is_room) else {
         worker.stats.add_mirrors_dropped(1);
         return;
     };

@@ -17,7 +17,7 @@
 //! - `failure`: whose fault it is, and what it is answered
 //! - `drain`: requests under way, and those that are to end
 //! - `pool`, `upstream`: connections to servers · `tls`: of clients and servers
-//! - `answer`: answers of our own · `descriptors`: who may have how many
+//! - `answer`: answers of our own · `descriptors`: who may have how many · [`memory`]: what is refused when it is scarce
 //! - [`access_log`], [`stats`]: what is told about it all
 //!
 //! Invariants: nothing on the request path is shared between threads but counters that one thread writes; no body is
@@ -62,6 +62,7 @@ pub mod http1;
 mod http2;
 mod limits;
 mod listener;
+pub mod memory;
 mod mirror;
 mod persistence;
 mod pool;
@@ -88,6 +89,7 @@ use crate::snapshot::{DecodeError, DownstreamProtocol, Snapshot};
 use descriptors::Descriptors;
 use explain::{Explanation, Question};
 use limits::SharedLimits;
+use memory::{Memory, MemoryWatch, PressureGauge};
 use std::future::Future;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -215,6 +217,7 @@ pub struct Engine {
     workers: Vec<WorkerHandle>,
     log: Option<JoinHandle<()>>,
     log_sender: Option<SyncSender<Vec<u8>>>,
+    _memory: MemoryWatch,
 }
 
 #[derive(Debug)]
@@ -226,16 +229,20 @@ struct WorkerHandle {
 impl Engine {
     /// Starts `workers` threads that serve nothing until the first [`Engine::publish`].
     ///
+    /// Less is served when `memory` becomes scarce.
+    ///
     /// Errors: the access log cannot be opened, or a thread not be started.
-    pub fn start(workers: usize, log: &AccessLog, stats: &Arc<Stats>) -> io::Result<Engine> {
+    pub fn start(workers: usize, log: &AccessLog, stats: &Arc<Stats>, memory: Memory) -> io::Result<Engine> {
         let (log, sender) = access_log::start_writer(log)?.unzip();
         let descriptors = Descriptors::of_process()?;
         let limits = Arc::<SharedLimits>::default();
+        let pressure = Arc::<PressureGauge>::default();
+        let memory = MemoryWatch::start(memory, pressure.clone(), stats.clone())?;
         let secrets = quic::Secrets::random();
         let mut handles = Vec::with_capacity(workers);
         for number in 0..workers {
             let (commands, receiver) = unbounded_channel();
-            let (sender, shared) = (sender.clone(), (stats.clone(), limits.clone()));
+            let (sender, shared) = (sender.clone(), (stats.clone(), limits.clone(), pressure.clone()));
             let quic = quic::Place::new(number, workers).map(|place| (place, secrets.clone()));
             let thread = std::thread::Builder::new().name(format!("worker-{number}")).spawn(move || {
                 if let Err(error) = reactor::run(worker::work(receiver, sender, shared, descriptors, quic)) {
@@ -244,7 +251,7 @@ impl Engine {
             })?;
             handles.push(WorkerHandle { commands, thread });
         }
-        Ok(Engine { workers: handles, log, log_sender: sender })
+        Ok(Engine { workers: handles, log, log_sender: sender, _memory: memory })
     }
 
     /// What would become of a request, as the first worker sees it: the next server in turn is that worker's. An error

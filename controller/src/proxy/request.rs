@@ -4,7 +4,7 @@ use super::access_log::{ErrorSource, Record, Subject};
 use super::answer::{write_answer, write_grpc_answer};
 use super::client::{Client, HttpVersion, Side};
 use super::connection::Scratch;
-use super::decision::{Answer, Decision, Mode, Outcome};
+use super::decision::{Answer, Decision, Mode, NO_MEMORY, Outcome};
 use super::exchange::{Buffers, Complete, Exchange, Progress, Way};
 use super::failure::{Failure, blame, is_of_server, refusal_text, upstream_failure};
 use super::group::{Group, Pick, Server};
@@ -12,6 +12,7 @@ use super::http1::field::Name;
 use super::http1::head::RequestHead;
 use super::http1::rewrite::{Edits, ToFunction, ToServer, write_request};
 use super::http1::{Framing, Refusal, Version};
+use super::memory::Pressure;
 use super::mirror::{self, Copied};
 use super::stats::{ServerColumn, count_response};
 use super::target::Target;
@@ -67,13 +68,23 @@ impl Client {
         let Scratch { client, filled, out, upload, request, response } = scratch;
         let (head_bytes, body) = client[..*filled].split_at(head);
         let request = &*request;
-        let decision = target.decide(&self.origin, request, head_bytes, now, Mode::Act);
+        let decision = if self.worker.pressure() < Pressure::RefuseRequests {
+            target.decide(&self.origin, request, head_bytes, now, Mode::Act)
+        } else {
+            self.worker.stats.add_request_refused();
+            let mut decision = Decision::none(target, &self.origin, request, head_bytes);
+            decision.outcome = Outcome::Answer(Answer::NoMemory);
+            decision
+        };
         let whole = |progress: &Progress| progress.uploaded.get() || request.framing == Framing::None;
         let mut sent = 0;
         let next = match &decision.outcome {
             Outcome::Answer(answer) => {
                 (record.error, record.cause) = answer.blame();
-                let keep = whole(&progress) && request.keep_alive && !self.is_closing();
+                let keep = whole(&progress)
+                    && request.keep_alive
+                    && !self.is_closing()
+                    && !matches!(answer, Answer::NoMemory);
                 sent = self.answer(request, head_bytes, &mut record, answer, &decision, keep).await;
                 if keep { Next::Keep } else { Next::Linger }
             }
@@ -82,7 +93,7 @@ impl Client {
                 let attempts =
                     Attempts { client: self, target, group, decision: &decision, head: head_bytes };
                 let buffers = Buffers { out, upload, response };
-                if decision.actions.mirror.is_some() {
+                if decision.actions.mirror.is_some() && self.worker.pressure() == Pressure::None {
                     progress.copied.replace(Some(Copied::default()));
                 }
                 let result = attempts.run(request, body, buffers, &progress, &mut record).await;
@@ -169,7 +180,8 @@ impl Client {
         status: u16,
         cause: &'static str,
     ) -> Next {
-        let mut record = Record { start, error: ErrorSource::Client, cause, ..Record::default() };
+        let error = if cause == NO_MEMORY { ErrorSource::Us } else { ErrorSource::Client };
+        let mut record = Record { start, error, cause, ..Record::default() };
         record.request_bytes = scratch.filled as u64;
         record.head_read = self.timer.now();
         let bytes = &scratch.client[..scratch.filled];
@@ -338,10 +350,9 @@ impl Attempts<'_> {
             let _under_way = client.attempt.begin(server.id, record.head_read);
             let _active = ActiveRequest::new(&server.counters);
             if group.protocol == UpstreamProtocol::Grpc {
-                match self
-                    .call(server, request, body, Buffers { out, upload, response }, &pick, progress, record)
-                    .await
-                {
+                let buffers = Buffers { out, upload, response };
+                // Boxed: a connection keeps room for all that a request may become, and most are none of gRPC.
+                match Box::pin(self.call(server, request, body, buffers, &pick, progress, record)).await {
                     Ok(complete) => {
                         count_response(&server.counters.responses, progress.status.get());
                         return Ok(complete);

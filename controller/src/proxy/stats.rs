@@ -176,6 +176,20 @@ pub struct Stats {
     rules: Mutex<Rules>,
     log_lines_dropped: AtomicU64,
     mirrors_dropped: AtomicU64,
+    connections_refused: AtomicU64,
+    requests_refused: AtomicU64,
+    memory: Mutex<MemoryUse>,
+}
+
+/// Memory as of the last look.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct MemoryUse {
+    /// Bytes of anonymous memory in use.
+    pub used: u64,
+    /// Bytes this process is to use at most.
+    pub limit: u64,
+    /// The rung of the ladder: 0, nothing is refused, to 3, new requests are.
+    pub pressure: u8,
 }
 
 /// Each worker's column of each rule, by its listener's id and its own. Names come and go with configuration, and what
@@ -290,6 +304,33 @@ impl Stats {
 
     pub(super) fn add_mirrors_dropped(&self, copies: u64) {
         self.mirrors_dropped.fetch_add(copies, Ordering::Relaxed);
+    }
+
+    /// Connections closed unanswered because memory was scarce.
+    pub fn connections_refused(&self) -> u64 {
+        self.connections_refused.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn add_connection_refused(&self) {
+        self.connections_refused.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Requests answered 503 because memory was scarce.
+    pub fn requests_refused(&self) -> u64 {
+        self.requests_refused.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn add_request_refused(&self) {
+        self.requests_refused.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Memory as of the last look.
+    pub fn memory(&self) -> MemoryUse {
+        *self.memory.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn set_memory(&self, used: u64, limit: u64, pressure: u8) {
+        *self.memory.lock().unwrap_or_else(PoisonError::into_inner) = MemoryUse { used, limit, pressure };
     }
 
     pub(super) fn server_column(&self, id: u32) -> Arc<ServerColumn> {

@@ -9,6 +9,7 @@ use super::exchange::BODY_BYTES;
 use super::explain::{Explanation, Question, explain};
 use super::limits::SharedLimits;
 use super::listener::accept_all;
+use super::memory::{self, Pressure, PressureGauge};
 use super::quic::{Endpoint, Place, Secrets, Settings, serve_address};
 use super::reactor::{self, TcpListener, Timer};
 use super::stats::Stats;
@@ -118,6 +119,7 @@ pub struct Worker {
     all_closed: Notify,
     /// Copies of requests under way.
     pub mirrors: Cell<u32>,
+    pressure: Arc<PressureGauge>,
     pub stats: Arc<Stats>,
 }
 
@@ -142,7 +144,7 @@ impl Drop for OpenGuard {
 pub async fn work(
     mut commands: UnboundedReceiver<Command>,
     log: Option<SyncSender<Vec<u8>>>,
-    (stats, limits): (Arc<Stats>, Arc<SharedLimits>),
+    (stats, limits, pressure): (Arc<Stats>, Arc<SharedLimits>, Arc<PressureGauge>),
     descriptors: Descriptors,
     quic: Option<(Place, Secrets)>,
 ) {
@@ -162,6 +164,7 @@ pub async fn work(
         cut_timer: Timer::new(),
         all_closed: Notify::new(),
         mirrors: Cell::new(0),
+        pressure,
         stats,
     });
     reactor::spawn(flush_log(worker.clone()));
@@ -238,25 +241,25 @@ impl Worker {
     pub fn put_scratch(&self, mut scratch: Box<Scratch>) {
         self.lent.set(self.lent.get() - 1);
         let mut scratches = self.scratches.borrow_mut();
-        if scratches.len() < SCRATCHES_MAX {
+        if scratches.len() < SCRATCHES_MAX && self.pressure() == Pressure::None {
             scratch.shrink();
             scratches.push(scratch);
         }
     }
 
-    /// After a burst of requests: freed memory stays with the allocator, which never gives back what lies below
-    /// anything still in use.
+    /// After a burst of requests, or when memory is scarce.
     fn give_memory_back(&self) {
+        if self.pressure() > Pressure::None {
+            // The watch gives back to the kernel what is freed.
+            drop((self.scratches.take(), self.buffers.take()));
+            return;
+        }
         let (lent, lent_max) = (self.lent.get(), self.lent_max.get());
         if lent_max < BURST || lent > lent_max / 4 {
             return;
         }
         self.lent_max.set(lent);
-        #[cfg(target_env = "gnu")]
-        // SAFETY: the function may be called at any time, and touches free memory only.
-        unsafe {
-            libc::malloc_trim(0);
-        }
+        memory::give_back();
     }
 
     /// [`BODY_BYTES`] to read into: the buffer given back last, which is the one in the cache.
@@ -267,7 +270,7 @@ impl Worker {
     /// Gives a buffer back.
     pub fn put_buffer(&self, buffer: Vec<u8>) {
         let mut buffers = self.buffers.borrow_mut();
-        if buffers.len() < BUFFERS_MAX {
+        if buffers.len() < BUFFERS_MAX && self.pressure() == Pressure::None {
             buffers.push(buffer);
         }
     }
@@ -277,6 +280,11 @@ impl Worker {
         if self.log.borrow_mut().push(subject, record, now) {
             self.log_timer.set_after(LOG_FLUSH_NS);
         }
+    }
+
+    /// How scarce memory is.
+    pub fn pressure(&self) -> Pressure {
+        self.pressure.get()
     }
 
     /// Counts a connection until the guard is dropped.

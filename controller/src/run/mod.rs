@@ -28,6 +28,7 @@ use crate::host::neighbour::NeighbourWatch;
 use crate::host::sysctl;
 use crate::model::Node;
 use crate::probe::{self, schedule::Prober};
+use crate::proxy::memory::{Memory, default_limit};
 use crate::proxy::{self, AccessLog, Engine, Stats};
 use crate::store::{CertificateStore, CookieKeys, FileStore, Store, datapath_key};
 use control::Control;
@@ -109,7 +110,13 @@ async fn run_until_stopped(options: &RunOptions) -> Result<(), RunError> {
     let mut running = watch.running();
     let stats = Arc::new(Stats::default());
     let log = settings.access_log.clone().map_or(AccessLog::Off, AccessLog::File);
-    let engine = Engine::start(settings.workers, &log, &stats).map_err(RunError::Engine)?;
+    let memory = match settings.memory_limit {
+        Some(limit) => limit,
+        None => default_limit().map_err(RunError::Engine)?,
+    };
+    log::debug!("memory: limit of {} MiB", memory >> 20);
+    let engine = Engine::start(settings.workers, &log, &stats, Memory::of_process(memory));
+    let engine = engine.map_err(RunError::Engine)?;
     let mut control = Control::new(
         node,
         (store, cookie_keys, certificates),

@@ -1,11 +1,12 @@
 //! Servers that do as a test says, clients that read exactly one response, and an engine with a configuration.
 
+use controller::proxy::memory::Memory;
 use controller::proxy::{AccessLog, Engine, ListenerSocket, PublishError, Stats, bind_listeners};
 use controller::snapshot::{GroupSnapshot, ListenerSnapshot, ServerSnapshot, Snapshot};
 use std::future::Future;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -23,6 +24,8 @@ pub struct Balancer {
     pub stats: Arc<Stats>,
     pub snapshot: Snapshot,
     pub address: SocketAddr,
+    /// Hundredths of the memory limit that the engine believes are used.
+    pub memory: Arc<AtomicU64>,
     sequence: u64,
     log: LogFile,
 }
@@ -66,8 +69,12 @@ impl Balancer {
         let stats = Arc::new(Stats::default());
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let log = std::env::temp_dir().join(format!("causeway-proxy-{}-{number}.log", std::process::id()));
-        let engine = Engine::start(workers, &AccessLog::File(log.clone()), &stats).unwrap();
-        let mut balancer = Balancer { engine, stats, snapshot, address, sequence: 0, log: LogFile(log) };
+        let memory = Arc::<AtomicU64>::default();
+        let used = memory.clone();
+        let ladder = Memory { limit: 100, used: Box::new(move || Ok(used.load(Ordering::Relaxed))) };
+        let engine = Engine::start(workers, &AccessLog::File(log.clone()), &stats, ladder).unwrap();
+        let mut balancer =
+            Balancer { engine, stats, snapshot, address, memory, sequence: 0, log: LogFile(log) };
         balancer.publish_with(sockets.into_iter().map(|socket| (1, socket.into())).collect()).unwrap();
         balancer
     }

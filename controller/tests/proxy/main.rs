@@ -7,6 +7,7 @@ mod grpc;
 mod harness;
 mod http2;
 mod https;
+mod memory;
 mod messages;
 mod quic;
 mod rules;

@@ -14,6 +14,8 @@ const INTERFACE_NAME_BYTES: usize = 15;
 const SOCKET_PATH_BYTES: usize = 107;
 /// 2^16 NAT addresses with 2^16 ports each are more than any node's flows.
 const NAT_PREFIX_LENGTHS: std::ops::RangeInclusive<u8> = 16..=32;
+/// The least is what a small configuration and a few hundred connections take.
+const MEMORY_LIMIT_MIB: std::ops::RangeInclusive<i128> = 64..=1 << 24;
 
 /// The node, as far as it could be made out; whole if nothing was reported.
 pub(in crate::config) fn resolve_node(
@@ -46,6 +48,10 @@ pub(in crate::config) fn resolve_node(
     // Reading the number of CPUs makes the default, and only the default, depend on the machine.
     let cpus = std::thread::available_parallelism().map_or(1, |cpus| cpus.get() as i128);
     let workers = report.number(head, "workers", &file.workers, 1..=1024, cpus);
+    let memory_limit = file.memory_limit_mib.good().and_then(|mib| {
+        let mib = report.in_range(head, "memory_limit_mib", mib, MEMORY_LIMIT_MIB)?;
+        Some(u64::try_from(mib).ok()? << 20)
+    });
     let state_dir = path(head, "state_dir", &file.state_dir, Some("/var/lib/causeway"), report);
     let api_socket = path(head, "api_socket", &file.api_socket, Some("/run/causeway/api.sock"), report);
     if let (Some(socket), Some(text)) = (&api_socket, file.api_socket.good())
@@ -70,6 +76,7 @@ pub(in crate::config) fn resolve_node(
         tunnel: tunnel?,
         nat_prefix,
         workers: usize::try_from(workers?).ok()?,
+        memory_limit,
         state_dir: state_dir?,
         api_socket: api_socket?,
         metrics_listen: file.metrics_listen.good().map(|address| address.value),

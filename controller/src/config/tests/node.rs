@@ -16,6 +16,7 @@ fn fills_in_the_defaults() {
     assert_eq!(node.bpf_dir, Path::new("/sys/fs/bpf/causeway"));
     assert_eq!((node.nat_prefix, node.metrics_listen, node.access_log), (None, None, None));
     assert!(node.workers >= 1);
+    assert_eq!(node.memory_limit, None);
 }
 
 #[test]
@@ -27,6 +28,7 @@ zones:
   - {zone: a, interface: eth/1, tunnel_address: 10.0.0.2}
 tunnel: {vxlan_port: 0, admission: exclusiv}
 workers: 0
+memory_limit_mib: 63
 state_dir: var/lib
 nat_prefix: 10.0.0.0/8
 metrics_listen: 9180
@@ -42,6 +44,7 @@ metrics_listen: 9180
             "[IllegalParam.VxlanPort] tunnel: vxlan_port 0: outside 1 to 65535; write a number from 1 to 65535",
             "[IllegalParam.Admission] tunnel: admission exclusiv: not one of exclusive, shared; did you mean exclusive?",
             "[IllegalParam.Workers] workers 0: outside 1 to 1024; write a number from 1 to 1024",
+            "[IllegalParam.MemoryLimitMib] memory_limit_mib 63: outside 64 to 16777216; write a number from 64 to 16777216",
             "[IllegalParam.StateDir] state_dir \"var/lib\": not an absolute path; begin it with `/`",
             "[IllegalParam.NatPrefix] nat_prefix 10.0.0.0/8: larger than a /16; write a prefix length from 16 to 32; \
              a /32 carries 64512 flows, a /29 all that the table holds",

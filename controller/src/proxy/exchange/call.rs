@@ -161,7 +161,7 @@ impl Exchange<'_> {
         };
         self.set_deadline();
         let framing = if ends { Framing::None } else { response.body_framing(self.to_head) };
-        let mut changes = self.decision.on_response(response, &head, framing);
+        let mut changes = self.decision.on_response(response, &head, framing, self.may_compress());
         if ends && self.is_connection() && response.body_framing(self.to_head) == Framing::UntilClose {
             // HTTP/2 ends a response by its head alone; in HTTP/1.1 that needs to be said.
             changes.lines.extend_from_slice(b"Content-Length: 0\r\n");

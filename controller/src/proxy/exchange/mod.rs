@@ -16,6 +16,7 @@ use super::http1::head::{RequestHead, ResponseHead};
 use super::http1::rewrite::{Edits, Shape, ToClient, write_response};
 use super::http1::{Framing, Version};
 use super::http2::client::Call;
+use super::memory::Pressure;
 use super::mirror::Copied;
 use super::reactor;
 use super::target::Target;
@@ -172,7 +173,8 @@ impl Exchange<'_> {
             let mut respond = pin!(respond);
             self.guarded(|cx| respond.as_mut().poll(cx)).await
         } else {
-            let mut sending = pin!(self.upload(&head_out, upload));
+            // Boxed: a connection keeps room for all that a request may become, and most have no body.
+            let mut sending = Box::pin(self.upload(&head_out, upload));
             let mut respond = pin!(self.respond(&mut reply, response));
             let mut sent = false;
             self.guarded(|cx| {
@@ -264,6 +266,11 @@ impl Exchange<'_> {
         writing.await.map_err(|_| Failure::ClientGone)?;
         progress.response_waits.set(Waits::Server);
         Ok(())
+    }
+
+    /// Compressing takes a quarter of a megabyte for each response.
+    pub(super) fn may_compress(&self) -> bool {
+        self.client.worker.pressure() == Pressure::None
     }
 
     pub(super) fn is_connection(&self) -> bool {

@@ -101,7 +101,8 @@ impl Exchange<'_> {
         let buffer = loan.bytes();
         let framing = response.body_framing(self.to_head);
         let head_end = HEADROOM + length;
-        let changes = self.decision.on_response(response, &buffer[HEADROOM..head_end], framing);
+        let changes =
+            self.decision.on_response(response, &buffer[HEADROOM..head_end], framing, self.may_compress());
         progress.status.set(response.status);
         if changes.answer.is_some() {
             return self.replace(&changes).await;

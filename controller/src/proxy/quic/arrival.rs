@@ -6,6 +6,7 @@ use super::identity::Secrets;
 use crate::proxy::arrival::OpenConnection;
 use crate::proxy::client::{HttpVersion, Origin};
 use crate::proxy::connection::serve_stream;
+use crate::proxy::memory::Pressure;
 use crate::proxy::reactor;
 use crate::proxy::worker::{Slot, Worker};
 use quinn::Connection;
@@ -50,6 +51,12 @@ pub async fn serve_address(
         if !slot.target().serves(peer.ip()) {
             log::debug!("listener {:?}: {peer} is not served", slot.target().listener);
             newcomer.ignore();
+            continue;
+        }
+        if worker.pressure() >= Pressure::RefuseConnections {
+            log::debug!("listener {:?}: memory is scarce; {peer} is refused", slot.target().listener);
+            worker.stats.add_connection_refused();
+            newcomer.refuse();
             continue;
         }
         let Some(handshake) = endpoint.begin(newcomer) else { continue };

@@ -201,6 +201,11 @@ impl Newcomer {
         self.0.remote_address()
     }
 
+    /// Tells it at once that it is not served.
+    pub fn refuse(self) {
+        self.0.refuse();
+    }
+
     /// Lets it wait in vain.
     pub fn ignore(self) {
         self.0.ignore();

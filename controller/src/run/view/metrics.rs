@@ -15,6 +15,8 @@ impl Control {
             node: self.node.value.name.clone(),
             revision: self.revision.map_or(0, |revision| revision.0),
             snapshot_sequence: self.sequence,
+            memory: self.stats.memory(),
+            refused_for_memory: [self.stats.connections_refused(), self.stats.requests_refused()],
             ..MetricsSnapshot::default()
         };
         let readings = match self.readings() {
