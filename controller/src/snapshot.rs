@@ -5,7 +5,7 @@
 //! lean on the other's memory. Absent here: time (a ramp's start is data) and file descriptors (sockets travel apart,
 //! named by [`ListenerSnapshot::id`]).
 
-use crate::model::{AclKind, Actions, Condition, ForwardedHeaders, TlsVersion};
+use crate::model::{AclKind, Actions, Condition, ForwardedHeaders, LoopDetection, TlsVersion};
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use std::net::{IpAddr, SocketAddr};
@@ -13,7 +13,7 @@ use std::net::{IpAddr, SocketAddr};
 /// First bytes of an encoded snapshot.
 const MAGIC: [u8; 4] = *b"CWSN";
 /// Raised when the meaning of the bytes changes; a worker refuses any other.
-const FORMAT: u16 = 3;
+const FORMAT: u16 = 4;
 /// Magic, format, sequence.
 const HEADER_BYTES: usize = 4 + 2 + 8;
 
@@ -65,6 +65,8 @@ pub struct ListenerSnapshot {
     pub gzip: bool,
     /// UDP port that Alt-Svc advertises for HTTP/3 (LR-29).
     pub alt_svc_port: Option<u16>,
+    /// Headers that loops are known by (LR-112), each of which is read and written. Not empty.
+    pub trace_headers: Vec<String>,
     /// Who is served; `None`: everybody.
     pub acl: Option<AclSnapshot>,
     /// Request headers that the access log records (LR-54), in lower case.
@@ -96,6 +98,7 @@ impl ListenerSnapshot {
             trusted_proxies: None,
             gzip: false,
             alt_svc_port: None,
+            trace_headers: LoopDetection::default().headers(),
             acl: None,
             logged_headers: Vec::new(),
             local_addresses,

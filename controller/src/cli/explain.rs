@@ -110,6 +110,9 @@ fn render(explanation: &Explanation) -> String {
     }
     lines.extend(explanation.host.clone().map(|host| ("host asked for", host)));
     lines.extend(explanation.path.clone().map(|path| ("path asked for", path)));
+    if let Some(mark) = &explanation.mark {
+        lines.push(("mark", format!("{mark} in {}", explanation.trace_headers.join(", "))));
+    }
     lines.extend(explanation.mirror.clone().map(|group| ("copy to", group)));
     lines.extend(explanation.cause.clone().map(|cause| ("because", cause)));
     let width = lines.iter().map(|(name, _)| name.len()).max().unwrap_or_default();
@@ -155,12 +158,15 @@ mod tests {
             server_group: Some("g".into()),
             server: Some("172.16.1.20:80".parse().unwrap()),
             scheduler_reason: Some("wrr".into()),
+            mark: Some("0123456789abcdef".into()),
+            trace_headers: vec!["Causeway-Trace".into(), "ALICLOUD-ALB-TRACE".into()],
             ..Explanation::default()
         };
         assert_eq!(
             render(&explanation),
             "listener      web of load balancer lb\nclient        192.0.2.1\nrule          api\n\
-             action        forward\nserver group  g\nserver        172.16.1.20:80 (wrr)\n"
+             action        forward\nserver group  g\nserver        172.16.1.20:80 (wrr)\n\
+             mark          0123456789abcdef in Causeway-Trace, ALICLOUD-ALB-TRACE\n"
         );
     }
 }

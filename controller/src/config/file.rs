@@ -278,6 +278,7 @@ entries! {
         trusted_proxies "trusted_proxies" ["XForwardedForClientSourceIpsTrusted"]: Vec<At<IpNet>>,
         logged_headers "logged_headers" ["AccessLogRecordCustomizedHeadersEnabled"]: Vec<Text>,
         tracing "tracing" ["AccessLogTracingConfig"]: TracingEntry,
+        loop_detection "loop_detection": LoopDetectionEntry,
         rules "rules": Vec<RuleEntry>,
     }
     ListenerAclEntry, "", [] {
@@ -296,6 +297,10 @@ entries! {
         certificate_fingerprint
             "certificate_fingerprint" ["XForwardedForClientCertFingerprintAlias"]: At<HeaderSwitch>,
         certificate_verify "certificate_verify" ["XForwardedForClientCertClientVerifyAlias"]: At<HeaderSwitch>,
+    }
+    LoopDetectionEntry, "", [] {
+        header "header" ["LoopDetectionHeader"]: Text,
+        alicloud_alb_trace "alicloud_alb_trace": Flag,
     }
     TracingEntry, "", [] {
         enabled "enabled" ["TracingEnabled"]: Flag,

@@ -39,6 +39,8 @@ pub struct Listener {
     pub tls: Option<ListenerTls>,
     /// The QUIC listener that responses of this HTTPS listener advertise (LR-29).
     pub quic_upgrade: Option<ListenerName>,
+    /// How requests that come round again are known.
+    pub loops: LoopDetection,
     /// Who is served (LR-30). `None`: everybody.
     pub acl: Option<ListenerAcl>,
     /// Request headers that the access log records (LR-54), in lower case.
@@ -69,6 +71,7 @@ impl Listener {
             gzip: true,
             tls: None,
             quic_upgrade: None,
+            loops: LoopDetection::default(),
             acl: None,
             logged_headers: Vec::new(),
             rules: Vec::new(),
@@ -85,6 +88,42 @@ impl Listener {
     /// Whether it sends to `group`.
     pub fn uses(&self, group: &ServerGroupName) -> bool {
         self.groups().any(|used| used == group)
+    }
+}
+
+/// The header in which requests carry the rules that they have passed, unless another is configured (LR-112).
+const TRACE_HEADER: &str = "Causeway-Trace";
+/// ALB's own.
+const ALB_TRACE_HEADER: &str = "ALICLOUD-ALB-TRACE";
+
+/// How requests that come round again are known (LR-110 to LR-113).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LoopDetection {
+    /// The header in which requests carry the rules that they have passed.
+    pub header: String,
+    /// Whether ALB's header is read and written as well (LR-45).
+    pub honours_alb: bool,
+}
+
+impl Default for LoopDetection {
+    fn default() -> Self {
+        LoopDetection { header: TRACE_HEADER.to_owned(), honours_alb: false }
+    }
+}
+
+impl LoopDetection {
+    /// The headers that are read and written: one or two.
+    pub fn headers(&self) -> Vec<String> {
+        let alb = self.honours_alb && !self.header.eq_ignore_ascii_case(ALB_TRACE_HEADER);
+        std::iter::once(self.header.clone()).chain(alb.then(|| ALB_TRACE_HEADER.to_owned())).collect()
+    }
+
+    /// Whether a header, in any case, is left alone by rules (LR-113): the one configured, and those that others of us and
+    /// ALB have unless configured otherwise, since a loop may lead over them.
+    pub fn protects(&self, name: &str) -> bool {
+        [self.header.as_str(), TRACE_HEADER, ALB_TRACE_HEADER]
+            .iter()
+            .any(|header| header.eq_ignore_ascii_case(name))
     }
 }
 

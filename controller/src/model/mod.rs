@@ -29,7 +29,7 @@ pub use inventory::{
     Function, FunctionHandler, FunctionPlatform, FunctionTrigger, Instance, InstanceKind, Inventory,
     NetworkInterface,
 };
-pub use listener::{Listener, ListenerProtocol, ListenerTimeouts, ListenerTls};
+pub use listener::{Listener, ListenerProtocol, ListenerTimeouts, ListenerTls, LoopDetection};
 pub use load_balancer::{AddressType, Edition, IpVersion, LoadBalancer, ZoneMapping};
 pub use name::{
     AclName, CertificateName, HealthCheckTemplateName, ListenerName, LoadBalancerName, NextHopName,
@@ -41,7 +41,7 @@ pub use quota::Quotas;
 pub use rule::{
     Actions, Condition, Cors, Extension, FieldCondition, Final, FixedResponse, Forward, GroupShare,
     HeaderValue, InsertHeader, Ordered, Origins, Pair, Pattern, Redirect, Rewrite, Rule, RuleDirection,
-    StatusPattern, SystemValue, TRACE_HEADER, TrafficLimit,
+    StatusPattern, SystemValue, TrafficLimit,
 };
 pub use security_policy::{SecurityPolicy, TlsVersion};
 pub use server_group::{

@@ -8,10 +8,6 @@ use super::{RuleName, ServerGroupName};
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-/// The header in which requests carry the rules that they have passed, in lower case (LR-112). No rule may touch it
-/// (LR-113).
-pub const TRACE_HEADER: &str = "causeway-trace";
-
 /// A rule of a listener.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rule {

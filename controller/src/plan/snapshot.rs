@@ -115,6 +115,7 @@ pub fn snapshot(inputs: &SnapshotInputs<'_>, ids: &mut Ids) -> Snapshot {
                 forwarded: listener.forwarded.clone(),
                 trusted_proxies: listener.trusted_proxies.clone(),
                 gzip: listener.gzip,
+                trace_headers: listener.loops.headers(),
                 alt_svc_port: alt_svc_port(listener, resources),
                 acl: listener.acl.as_ref().map(|acl| acl_snapshot(acl, resources)),
                 logged_headers: listener.logged_headers.clone(),

@@ -9,7 +9,7 @@ use super::http1::field::{Field, Name, list};
 use super::http1::head::{RequestHead, ResponseHead};
 use super::http1::{Framing, Version};
 use super::persistence::unix_secs;
-use super::target::{TRACE, Target};
+use super::target::Target;
 use crate::model::{Cors, FixedResponse, HeaderValue, SystemValue};
 use crate::rules::location::{Asked, redirect_location, rewrite_target};
 use crate::rules::{Captures, Fields, RequestView, cors, trace};
@@ -203,8 +203,11 @@ impl Target {
             Some(found) => (&self.actions[found.index], found.captures),
         };
         decision.actions = actions;
-        let entries = || other_values(request.fields(), head, TRACE.as_bytes()).flat_map(list);
-        if trace::is_loop(entries(), &actions.trace) {
+        let is_loop = |name: &String| {
+            let entries = other_values(request.fields(), head, name.as_bytes()).flat_map(list);
+            trace::is_loop(entries, &actions.trace)
+        };
+        if self.trace_headers.iter().any(is_loop) {
             decision.outcome = Outcome::Answer(Answer::Loop);
             return decision;
         }
@@ -391,14 +394,6 @@ impl<'a> Decision<'a> {
             request,
             head,
         );
-        lines.extend_from_slice(TRACE.as_bytes());
-        lines.extend_from_slice(b": ");
-        for entry in other_values(request.fields(), head, TRACE.as_bytes()).flat_map(list) {
-            lines.extend_from_slice(entry);
-            lines.extend_from_slice(b", ");
-        }
-        lines.extend_from_slice(&self.actions.trace);
-        lines.extend_from_slice(b"\r\n");
         for (name, value) in &self.actions.inserts {
             self.target.push_insert(&mut self.lines, name, value, origin, request.fields(), head);
         }

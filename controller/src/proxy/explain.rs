@@ -55,6 +55,11 @@ pub struct Explanation {
     pub path: Option<String>,
     /// The host, likewise.
     pub host: Option<String>,
+    /// What stands for the rule in the headers that loops are known by (LR-112).
+    pub mark: Option<String>,
+    /// Those headers.
+    #[serde(default)]
+    pub trace_headers: Vec<String>,
     /// The group that would get a copy.
     pub mirror: Option<String>,
 }
@@ -119,6 +124,8 @@ fn answer(target: &Target, question: &Question, now: u64) -> Explanation {
     told.client = decision.client_address().to_string();
     told.rule = Some(decision.actions.id.clone());
     told.action = decision.action().into();
+    told.mark = Some(text(&decision.actions.trace));
+    told.trace_headers = target.trace_headers.clone();
     match &decision.outcome {
         Outcome::Answer(answer) => {
             told.status = Some(answer.status());

@@ -2,6 +2,7 @@
 
 use super::PublishError;
 use super::access_log::push_socket_address;
+use super::http1::field::Span;
 use super::http1::head::RequestHead;
 use super::http2::client::Links;
 use super::persistence::{Known, Persistence};
@@ -91,6 +92,11 @@ pub struct Server {
 }
 
 impl Group {
+    /// Parts of a request's head that its servers must not see.
+    pub fn hidden(&self, request: &RequestHead, head: &[u8]) -> Vec<Span> {
+        self.persistence.as_ref().map(|sticky| sticky.hidden(request, head)).unwrap_or_default()
+    }
+
     /// `group` of `snapshot` as `listener` uses it, going on where `previous` (the same group before) stands: idle
     /// connections to servers that stay are kept, and the place in the cycle if ids and weights are the same.
     ///

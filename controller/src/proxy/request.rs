@@ -8,7 +8,7 @@ use super::decision::{Answer, Decision, Mode, NO_MEMORY, Outcome};
 use super::exchange::{Buffers, Complete, Exchange, Progress, Way};
 use super::failure::{Failure, blame, is_of_server, refusal_text, upstream_failure};
 use super::group::{Group, Pick, Server};
-use super::http1::field::Name;
+use super::http1::field::{Name, Span};
 use super::http1::head::RequestHead;
 use super::http1::rewrite::{Edits, ToFunction, ToServer, write_request};
 use super::http1::{Framing, Refusal, Version};
@@ -136,38 +136,48 @@ impl Client {
             }
         };
         if let (Some(copied), Some(group)) = (progress.copied.take(), &decision.actions.mirror) {
-            let head = |index: usize| self.copied_head(target, group, &decision, request, head_bytes, index);
+            let copied_head = |index: usize| {
+                let mut out = Vec::with_capacity(head + 256);
+                let server = &group.servers[index];
+                let hidden = group.hidden(request, head_bytes);
+                let to = self.to_server(target, group, &decision, server, &hidden);
+                write_request(&mut out, request, head_bytes, &ToServer { keep_alive: false, ..to });
+                out
+            };
             let body = if whole(&progress) { copied.take() } else { None };
             let to_head = request.method.of(head_bytes) == b"HEAD";
-            mirror::send(&self.worker, group, head, body, to_head, target.request_ns);
+            mirror::send(&self.worker, group, copied_head, body, to_head, target.request_ns);
         }
         record.request_bytes = head as u64 + progress.body_first.get() + progress.body_received.get();
         self.finish(target, request, head_bytes, &decision, &record, sent);
         next
     }
 
-    /// The head of a copy for the server at `index` of `group`.
-    fn copied_head(
-        &self,
-        target: &Target,
-        group: &Group,
-        decision: &Decision<'_>,
-        request: &RequestHead,
-        head: &[u8],
-        index: usize,
-    ) -> Vec<u8> {
-        let mut out = Vec::with_capacity(head.len() + 256);
-        let to = ToServer {
+    /// What the head becomes for `server` of `group`, without the cookies `hidden`.
+    fn to_server<'a>(
+        &'a self,
+        target: &'a Target,
+        group: &'a Group,
+        decision: &'a Decision<'a>,
+        server: &'a Server,
+        hidden: &'a [Span],
+    ) -> ToServer<'a> {
+        ToServer {
             x_forwarded_for: target.forwarded.x_forwarded_for,
-            keep_alive: false,
+            keep_alive: group.keep_alive,
+            function: group.function.as_ref().map(|function| ToFunction {
+                authority: function.authority.as_bytes(),
+                path_prefix: function.path_prefix.as_bytes(),
+            }),
+            edits: Edits { parts: hidden, text: b"" },
             path: decision.path.as_deref(),
             host: decision.host(),
             hidden: &decision.actions.hidden,
             lines: &decision.lines,
-            ..ToServer::new(&self.origin.peer_text, &group.servers[index].host)
-        };
-        write_request(&mut out, request, head, &to);
-        out
+            marked: &target.trace_headers,
+            mark: &decision.actions.trace,
+            ..ToServer::new(&self.origin.peer_text, &server.host)
+        }
     }
 
     /// Answers and logs a request that is refused, late or cut; what came of it is the first `filled` bytes of the
@@ -447,26 +457,10 @@ impl Attempts<'_> {
     /// The request's head as `server` sees it; whether it asks for another protocol.
     fn write_head(&self, out: &mut Vec<u8>, request: &RequestHead, server: &Server) -> bool {
         out.clear();
-        let (group, decision) = (self.group, self.decision);
-        let hidden =
-            group.persistence.as_ref().map(|sticky| sticky.hidden(request, self.head)).unwrap_or_default();
-        let upgrade = decision.wants_upgrade(self.client);
-        let to = ToServer {
-            x_forwarded_for: self.target.forwarded.x_forwarded_for,
-            keep_alive: group.keep_alive,
-            function: group.function.as_ref().map(|function| ToFunction {
-                authority: function.authority.as_bytes(),
-                path_prefix: function.path_prefix.as_bytes(),
-            }),
-            edits: Edits { parts: &hidden, text: b"" },
-            path: decision.path.as_deref(),
-            host: decision.host(),
-            hidden: &decision.actions.hidden,
-            lines: &decision.lines,
-            upgrade,
-            ..ToServer::new(&self.client.origin.peer_text, &server.host)
-        };
-        write_request(out, request, self.head, &to);
+        let hidden = self.group.hidden(request, self.head);
+        let upgrade = self.decision.wants_upgrade(self.client);
+        let to = self.client.to_server(self.target, self.group, self.decision, server, &hidden);
+        write_request(out, request, self.head, &ToServer { upgrade, ..to });
         upgrade
     }
 

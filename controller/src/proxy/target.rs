@@ -20,8 +20,6 @@ use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
 
-/// The header that loops are known by (LR-112).
-pub const TRACE: &str = "Causeway-Trace";
 /// How long clients may remember that there is HTTP/3, seconds.
 const ALT_SVC_SECS: u32 = 86_400;
 
@@ -42,6 +40,8 @@ pub struct Target {
     pub gzip: bool,
     /// The line that tells clients of the QUIC listener (LR-29), or nothing.
     pub alt_svc: Vec<u8>,
+    /// Headers that loops are known by (LR-112).
+    pub trace_headers: Vec<String>,
     /// Request headers that the access log records.
     pub logged_headers: Vec<String>,
     /// The default action.
@@ -141,7 +141,8 @@ impl Target {
         let response_rules =
             Rules::new(name, &listener.response_rules, previous.map(|previous| &previous.response_rules))?;
         let mut hidden = forwarded::names(&listener.forwarded);
-        hidden.push(TRACE.to_ascii_lowercase().into_bytes().into_boxed_slice());
+        // They are written anew.
+        hidden.extend(listener.trace_headers.iter().map(|name| name.as_bytes().into()));
         let before = previous.into_iter().flat_map(Target::every_actions);
         let mut makings = Makings {
             snapshot,
@@ -166,6 +167,7 @@ impl Target {
             forwarded: listener.forwarded.clone(),
             gzip: listener.gzip,
             alt_svc: listener.alt_svc_port.map(alt_svc).unwrap_or_default(),
+            trace_headers: listener.trace_headers.clone(),
             logged_headers: listener.logged_headers.clone(),
             default_actions,
             rules,

@@ -399,6 +399,43 @@ fn a_request_that_comes_round_again_is_answered_463() {
     assert_eq!((&log[1]["status"], &log[1]["error_source"]), (&463.into(), &"client".into()));
 }
 
+// Holds LR-45, LR-110, LR-112
+#[test]
+fn loops_are_known_by_the_headers_configured() {
+    let server = Server::named("x");
+    let balancer = balancer(&[&server], |snapshot| {
+        snapshot.listeners[0].trace_headers = vec!["X-Passed".into(), "ALICLOUD-ALB-TRACE".into()];
+    });
+    let others = "x-passed: a\r\nX-PASSED: b, c\r\nalicloud-alb-trace: 0123\r\nCauseway-Trace: theirs\r\n";
+    assert_eq!(get(&balancer, "/", others).status, 200);
+    let head = server.noted()[0].clone();
+    let mark =
+        header(&head, "x-passed").unwrap().strip_prefix("a, b, c, ").expect("ours comes last").to_owned();
+    assert_eq!(header(&head, "alicloud-alb-trace"), Some(format!("0123, {mark}").as_str()));
+    assert_eq!(header(&head, "causeway-trace"), Some("theirs"), "it is a header as others are");
+    for name in ["x-passed", "alicloud-alb-trace"] {
+        assert_eq!(head.to_ascii_lowercase().matches(&format!("\n{name}:")).count(), 1, "{head}");
+        assert_eq!(get(&balancer, "/", &format!("{name}: {mark}\r\n")).status, 463, "{name}");
+        let many = vec!["0123"; 17].join(",");
+        assert_eq!(get(&balancer, "/", &format!("{name}: {many}\r\n")).status, 463, "{name}");
+    }
+    let sixteen = vec!["0123"; 16].join(",");
+    let lines = format!("x-passed: {sixteen}\r\nalicloud-alb-trace: {sixteen}\r\n");
+    assert_eq!(get(&balancer, "/", &lines).status, 200, "each header counts for itself");
+    let question = Question {
+        listener: None,
+        https: false,
+        port: balancer.address.port(),
+        head: "GET / HTTP/1.1\r\nHost: a\r\n\r\n".into(),
+        client: "192.0.2.7".parse().unwrap(),
+    };
+    let told = block_on(balancer.engine.explain(question)).unwrap();
+    assert_eq!(
+        (told.mark, told.trace_headers),
+        (Some(mark), vec!["X-Passed".into(), "ALICLOUD-ALB-TRACE".into()])
+    );
+}
+
 // Holds LR-40, LR-41, LR-43
 #[test]
 fn servers_are_told_what_is_switched_on_and_nothing_a_client_made_up() {

@@ -10,13 +10,15 @@ mod destination;
 mod headers;
 mod pattern;
 
+pub(super) use headers::is_taken as is_header_of_rules_taken;
+
 use super::{Checks, Places, Spot};
 use crate::config::ErrorFamily::{Conflict, MissingParam, OperationDenied, QuotaExceeded};
 use crate::config::decode::Report;
 use crate::config::file::{ListenerEntry, RuleEntry};
 use crate::model::{
-    Condition, Edition, Extension, FieldCondition, Final, ListenerName, ListenerProtocol, Pair, Pattern,
-    Resources, Rule, RuleDirection, RuleName,
+    Condition, Edition, Extension, FieldCondition, Final, ListenerName, ListenerProtocol, LoopDetection,
+    Pair, Pattern, Resources, Rule, RuleDirection, RuleName,
 };
 use serde_saphyr::Location;
 use std::collections::BTreeMap;
@@ -34,6 +36,7 @@ pub(super) struct OfListener<'a> {
     pub(super) protocol: Option<ListenerProtocol>,
     /// Server groups that are declared.
     pub(super) groups: &'a BTreeMap<String, Location>,
+    pub(super) loops: &'a LoopDetection,
 }
 
 /// The listener's rules, by direction and priority.

@@ -8,7 +8,7 @@ mod tls;
 pub(super) use checks::check_listeners;
 pub(super) use settings::check_header_name;
 
-use super::forwarding::{OfListener, resolve_rules};
+use super::forwarding::{OfListener, is_header_of_rules_taken, resolve_rules};
 use super::{Declared, Places, Spot};
 use crate::config::ErrorFamily::{IllegalParam, OperationDenied};
 use crate::config::decode::{Field, Head, Located, Report};
@@ -60,7 +60,10 @@ pub(super) fn resolve_listener(
     let idle = report.seconds(head, "idle_timeout", &entry.idle_timeout, TIMEOUT_SECS, 15);
     let request = report.seconds(head, "request_timeout", &entry.request_timeout, TIMEOUT_SECS, 60);
     let gzip = report.flag(&entry.gzip, true);
-    let forwarded = forwarded::resolve_forwarded(&entry.forwarded_headers, protocol, report);
+    let loops = settings::resolve_loop_detection(&entry.loop_detection, is_header_of_rules_taken, report);
+    // What is wrong with it is reported; rules and other headers are looked at all the same.
+    let presumed = loops.clone().unwrap_or_default();
+    let forwarded = forwarded::resolve_forwarded(&entry.forwarded_headers, protocol, &presumed, report);
     let trusted_proxies = settings::resolve_trusted_proxies(entry, report);
     let logged_headers = settings::resolve_logged_headers(entry, report);
     refuse_tracing(entry, report);
@@ -73,7 +76,8 @@ pub(super) fn resolve_listener(
             .map(|listener| Some(ListenerName::new(listener))),
     };
     let acl = resolve_acl(entry, declared, report);
-    let of_listener = OfListener { name: name.as_ref(), protocol, groups: &declared.server_groups };
+    let of_listener =
+        OfListener { name: name.as_ref(), protocol, groups: &declared.server_groups, loops: &presumed };
     let rules = resolve_rules(entry, &of_listener, places, report);
     if let Some(name) = &name {
         set_places(entry, name, places, report);
@@ -89,6 +93,7 @@ pub(super) fn resolve_listener(
         gzip: gzip?,
         tls: tls?,
         quic_upgrade: quic_upgrade?,
+        loops: loops?,
         acl: acl?,
         logged_headers: logged_headers?,
         rules,
@@ -115,6 +120,7 @@ fn refuse_settings_of_others(entry: &ListenerEntry, protocol: ListenerProtocol, 
         ("trusted_proxies", entry.trusted_proxies.at(), with_requests),
         ("logged_headers", entry.logged_headers.at(), with_requests),
         ("acl", entry.acl.at(), with_requests),
+        ("loop_detection", entry.loop_detection.at(), with_requests),
         ("rules", entry.rules.at(), with_requests),
         ("certificates", entry.certificates.at(), with_tls),
         ("http2", entry.http2.at(), https),

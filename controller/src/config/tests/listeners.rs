@@ -59,6 +59,7 @@ fn settings_have_the_defaults_of_the_api_but_for_the_security_policy() {
         assert_eq!(listener.forwarded, ForwardedHeaders::default());
         assert_eq!(listener.forwarded.x_forwarded_for, XForwardedFor::Append);
         assert_eq!((listener.acl, listener.quic_upgrade), (None, None));
+        assert_eq!(listener.loops.headers(), ["Causeway-Trace"]);
         assert_eq!((listener.logged_headers.len(), listener.rules.len()), (0, 0));
         assert_eq!(listener.tls.is_some(), matches!(protocol, "HTTPS" | "QUIC"));
         if let Some(tls) = listener.tls {
@@ -75,13 +76,14 @@ fn settings_are_taken_as_they_are_written() {
     let listener = listener(
         "HTTP",
         ", description: \"公网/a-1.b_2\", enabled: false, idle_timeout: 3600, request_timeout: 1, gzip: false, \
-         logged_headers: [X-Request-Id, x_b], acl: {type: Black, lists: [office, home, third]}, tracing: {enabled: false}",
+         logged_headers: [X-Request-Id, x_b], loop_detection: {header: X-Passed, alicloud_alb_trace: true}, acl: {type: Black, lists: [office, home, third]}, tracing: {enabled: false}",
     );
     assert_eq!(listener.description.as_deref(), Some("公网/a-1.b_2"));
     assert_eq!((listener.enabled, listener.gzip), (false, false));
     assert_eq!(listener.timeouts.idle, Duration::from_secs(3600));
     assert_eq!(listener.timeouts.request, Duration::from_secs(1));
     assert_eq!(listener.logged_headers, ["x-request-id", "x_b"]);
+    assert_eq!(listener.loops.headers(), ["X-Passed", "ALICLOUD-ALB-TRACE"]);
     let acl = listener.acl.unwrap();
     assert_eq!(acl.kind, AclKind::Black);
     assert_eq!(acl.acls.iter().map(|name| name.as_str()).collect::<Vec<_>>(), ["office", "home", "third"]);
@@ -226,6 +228,7 @@ fn settings_of_other_protocols_are_refused() {
             &["TCP"],
         ),
         ("acl: {type: White, lists: [home]}", "acl", "AclConfig", "HTTP, HTTPS and QUIC listeners", &["TCP"]),
+        ("loop_detection: {}", "loop_detection", "LoopDetection", "HTTP, HTTPS and QUIC listeners", &["TCP"]),
         (
             "rules: [{name: r1, priority: 1, conditions: [{path: [/a]}], actions: [{forward: g1}]}]",
             "rules",
@@ -281,6 +284,54 @@ fn tracing_is_refused_until_it_is_there() {
             "[IllegalParam.TracingSample] listener \"l1\": sample 10001: outside 1 to 10000; write a number from 1 to 10000",
         ]
     );
+}
+
+// Holds LR-112
+#[test]
+fn the_header_that_loops_are_known_by_has_a_name_of_its_own() {
+    let remedy = "choose another name, or leave it out for Causeway-Trace";
+    let length = "a header's name has 1 to 40 characters here: letters, digits, `-` and `_`";
+    for (name, rule) in [
+        ("a:b", length),
+        (&"x".repeat(41), length),
+        ("Host", "a header of this name says something else"),
+        ("x-forwarded-for", "a header of this name says something else"),
+        ("X-Forwarded-Clientcert-Issuerdn", "a header of this name says something else"),
+    ] {
+        assert_eq!(
+            refused("HTTP", &format!(", loop_detection: {{header: {name}}}")),
+            [format!(
+                "[IllegalParam.LoopDetectionHeader] listener \"l1\": header {name:?}: {rule}; {remedy}"
+            )]
+        );
+    }
+    // An alias that is the header's name, whichever is written first.
+    let alias = ", forwarded_headers: {certificate_verify: x-passed}, loop_detection: {header: X-Passed}";
+    assert_eq!(refused("HTTPS", alias).len(), 1);
+    // ALB's header may be the only one.
+    let both = ", loop_detection: {header: alicloud-alb-trace, alicloud_alb_trace: true}";
+    assert_eq!(listener("HTTP", both).loops.headers(), ["alicloud-alb-trace"]);
+}
+
+// Holds LR-113
+#[test]
+fn no_rule_touches_a_header_that_loops_are_known_by() {
+    let with = |header: &str, action: &str| {
+        let rule = format!(
+            "{{name: r1, priority: 1, conditions: [{{path: [/a]}}], actions: [{action}, {{forward: g1}}]}}"
+        );
+        refused("HTTP", &format!(", loop_detection: {header}, rules: [{rule}]"))
+    };
+    for name in ["x-passed", "X-PASSED", "causeway-trace", "alicloud-alb-trace"] {
+        for action in [format!("insert_header: {{key: {name}, value: b}}"), format!("remove_header: {name}")]
+        {
+            let found = with("{header: X-Passed}", &format!("{{{action}}}"));
+            assert!(found.len() == 1 && found[0].contains("loops are detected by it"), "{action}: {found:?}");
+        }
+    }
+    // Where it is not the one configured it is a header as others are.
+    let rule = "{name: r1, priority: 1, conditions: [{path: [/a]}], actions: [{remove_header: x-passed}, {forward: g1}]}";
+    assert_eq!(listener("HTTP", &format!(", rules: [{rule}]")).rules.len(), 1);
 }
 
 // Holds LR-40, LR-41, LR-42

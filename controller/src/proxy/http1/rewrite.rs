@@ -33,6 +33,10 @@ pub struct ToServer<'a> {
     pub hidden: &'a [Box<[u8]>],
     /// Lines of ours, each with its CR LF.
     pub lines: &'a [u8],
+    /// Lines in which `mark` follows what the client's say, by name; those should be hidden.
+    pub marked: &'a [String],
+    /// See there.
+    pub mark: &'a [u8],
     /// Whether the client's Upgrade passes, and with it the connection afterwards (LR-130).
     pub upgrade: bool,
 }
@@ -51,6 +55,8 @@ impl<'a> ToServer<'a> {
             host: None,
             hidden: &[],
             lines: b"",
+            marked: &[],
+            mark: b"",
             upgrade: false,
         }
     }
@@ -181,15 +187,20 @@ pub fn write_request(out: &mut Vec<u8>, request: &RequestHead, head: &[u8], to: 
         }
     });
     framing.push_missing(out, head);
+    for name in to.marked {
+        out.extend_from_slice(name.as_bytes());
+        out.extend_from_slice(b": ");
+        push_earlier(out, request.fields(), head, |field| {
+            field.name_span.of(head).eq_ignore_ascii_case(name.as_bytes())
+        });
+        out.extend_from_slice(to.mark);
+        out.extend_from_slice(b"\r\n");
+    }
     out.extend_from_slice(to.lines);
     if to.x_forwarded_for == XForwardedFor::Append {
         out.extend_from_slice(b"X-Forwarded-For: ");
         if forwarded {
-            let earlier = request.fields().iter().filter(|field| field.name == Name::XForwardedFor);
-            for value in earlier.map(|field| field.value.of(head)).filter(|value| !value.is_empty()) {
-                out.extend_from_slice(value);
-                out.extend_from_slice(b", ");
-            }
+            push_earlier(out, request.fields(), head, |field| field.name == Name::XForwardedFor);
         }
         out.extend_from_slice(to.client);
         out.extend_from_slice(b"\r\n");
@@ -306,6 +317,15 @@ fn copy_edited(out: &mut Vec<u8>, head: &[u8], run: Span, edits: Edits<'_>) {
         start = part.end;
     }
     out.extend_from_slice(&head[start as usize..run.end as usize]);
+}
+
+/// Appends the values of the lines `is_meant` finds, for another one to follow.
+fn push_earlier(out: &mut Vec<u8>, fields: &[Field], head: &[u8], is_meant: impl Fn(&Field) -> bool) {
+    let values = fields.iter().filter(|field| is_meant(field)).map(|field| field.value.of(head));
+    for value in values.filter(|value| !value.is_empty()) {
+        out.extend_from_slice(value);
+        out.extend_from_slice(b", ");
+    }
 }
 
 /// Whether a Connection field names other header fields.

@@ -2,8 +2,8 @@
 
 use crate::api::{AclView, RuleView, SecurityPolicyView};
 use crate::model::{
-    Acl, Condition, Extension, FieldCondition, Final, HeaderValue, Listener, Origins, Pair, Pattern,
-    Redirect, Rewrite, Rule, StatusPattern, Template, TrafficLimit, XForwardedFor,
+    Acl, Condition, Extension, FieldCondition, Final, HeaderValue, Listener, LoopDetection, Origins, Pair,
+    Pattern, Redirect, Rewrite, Rule, StatusPattern, Template, TrafficLimit, XForwardedFor,
 };
 use crate::run::control::Control;
 use crate::tls_policy::{PolicyRef, SystemPolicy, served};
@@ -91,6 +91,9 @@ impl Control {
         }
         if let Some(quic) = &listener.quic_upgrade {
             say("HTTP/3", format!("advertised, by listener {quic}"));
+        }
+        if listener.loops != LoopDetection::default() {
+            say("loop header", listener.loops.headers().join(", "));
         }
         if let Some(acl) = &listener.acl {
             let names: Vec<&str> = acl.acls.iter().map(|name| name.as_str()).collect();

@@ -70,7 +70,7 @@ pub(super) fn resolve_actions(
     let orders = resolve_orders(entries, report);
     let kinds: Vec<_> = entries.iter().map(|entry| kind_of(entry, report)).collect();
     let fits = check_kinds(head, entries, &kinds, orders.as_deref(), rule.direction, report);
-    let mut headers = HeaderRules::new(rule.direction);
+    let mut headers = HeaderRules::new(rule.direction, rule.listener.loops);
     let resolve = |entry| resolve_action(entry, rule, &mut headers, report);
     let actions: Vec<Option<Action>> = entries.iter().map(resolve).collect();
     let (orders, actions) = (orders?, actions.into_iter().collect::<Option<Vec<_>>>()?);

@@ -4,7 +4,7 @@ use crate::config::ErrorFamily::{DuplicatedParam, IllegalParam, MissingParam};
 use crate::config::decode::{At, Field, Head, Report};
 use crate::config::file::InsertHeaderEntry;
 use crate::config::resolve::listener::check_header_name;
-use crate::model::{HeaderValue, InsertHeader, RuleDirection, SystemValue, TRACE_HEADER};
+use crate::model::{HeaderValue, InsertHeader, LoopDetection, RuleDirection, SystemValue};
 use std::collections::BTreeMap;
 
 /// What no rule inserts, and none for requests removes (LR-102).
@@ -30,24 +30,29 @@ const FORBIDDEN: [&str; 18] = [
 ];
 /// What no rule for responses removes (LR-103).
 const KEPT_IN_RESPONSES: [&str; 4] = ["connection", "upgrade", "content-length", "transfer-encoding"];
-/// The trace header of ALB itself, which is ours to write as well where it is honoured (LR-112).
-const TRACE_HEADERS: [&str; 2] = [TRACE_HEADER, "alicloud-alb-trace"];
 const VALUE_MAX: usize = 128;
 
+/// Whether a header, in lower case, is no rule's to insert, but for those that loops are known by.
+pub(in crate::config::resolve) fn is_taken(name: &str) -> bool {
+    FORBIDDEN.contains(&name)
+}
+
 /// What is known of the headers of one rule.
-pub(super) struct HeaderRules {
+pub(super) struct HeaderRules<'a> {
     direction: RuleDirection,
+    loops: &'a LoopDetection,
     /// Names inserted so far, in lower case, and on which line.
     inserted: BTreeMap<String, u64>,
 }
 
-impl HeaderRules {
-    pub(super) fn new(direction: RuleDirection) -> Self {
-        Self { direction, inserted: BTreeMap::new() }
+impl<'a> HeaderRules<'a> {
+    pub(super) fn new(direction: RuleDirection, loops: &'a LoopDetection) -> Self {
+        Self { direction, loops, inserted: BTreeMap::new() }
     }
 
     /// The name, if a rule may touch it; `forbidden` are names in lower case.
     fn name(
+        &self,
         head: &Head,
         key: &At<String>,
         word: &str,
@@ -57,7 +62,7 @@ impl HeaderRules {
         let lower = key.value.to_ascii_lowercase();
         let rule = match check_header_name(&key.value) {
             Err(rule) => rule,
-            Ok(()) if TRACE_HEADERS.contains(&lower.as_str()) => "loops are detected by it".to_owned(),
+            Ok(()) if self.loops.protects(&lower) => "loops are detected by it".to_owned(),
             Ok(()) if forbidden.contains(&lower.as_str()) => "rules leave this header alone".to_owned(),
             Ok(()) => return Some(key.value.clone()),
         };
@@ -77,24 +82,24 @@ impl HeaderRules {
 pub(super) fn resolve_remove(
     head: &Head,
     key: &At<String>,
-    headers: &HeaderRules,
+    headers: &HeaderRules<'_>,
     report: &mut Report<'_>,
 ) -> Option<String> {
     let forbidden: &[&str] = match headers.direction {
         RuleDirection::Request => &FORBIDDEN,
         RuleDirection::Response => &KEPT_IN_RESPONSES,
     };
-    HeaderRules::name(head, key, "remove_header", forbidden, report)
+    headers.name(head, key, "remove_header", forbidden, report)
 }
 
 pub(super) fn resolve_insert(
     entry: &InsertHeaderEntry,
-    headers: &mut HeaderRules,
+    headers: &mut HeaderRules<'_>,
     report: &mut Report<'_>,
 ) -> Option<InsertHeader> {
     let head = &entry.head;
     let key = report.required(head, "key", &entry.key, "write the header's name").and_then(|key| {
-        let name = HeaderRules::name(head, key, "key", &FORBIDDEN, report)?;
+        let name = headers.name(head, key, "key", &FORBIDDEN, report)?;
         if let Some(line) = headers.inserted.insert(name.to_ascii_lowercase(), key.at.line()) {
             let rule = format!("the rule inserts this header already, on line {line}");
             let value = format!("key {:?}", key.value);

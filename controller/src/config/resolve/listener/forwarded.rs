@@ -4,7 +4,7 @@ use super::settings::check_header_name;
 use crate::config::ErrorFamily::IllegalParam;
 use crate::config::decode::{At, Field, Head, HeaderSwitch, Report};
 use crate::config::file::ForwardedHeadersEntry;
-use crate::model::{ForwardedHeaders, ListenerProtocol, TRACE_HEADER, XForwardedFor};
+use crate::model::{ForwardedHeaders, ListenerProtocol, LoopDetection, XForwardedFor};
 use std::collections::BTreeMap;
 
 /// Headers that say something else already, or that no server must be told by a client's certificate.
@@ -27,6 +27,7 @@ const TAKEN: [&str; 12] = [
 pub(super) fn resolve_forwarded(
     section: &Field<ForwardedHeadersEntry>,
     protocol: Option<ListenerProtocol>,
+    loops: &LoopDetection,
     report: &mut Report<'_>,
 ) -> Option<ForwardedHeaders> {
     let entry = match section {
@@ -55,7 +56,7 @@ pub(super) fn resolve_forwarded(
         if let (Some(ListenerProtocol::Http | ListenerProtocol::Quic), Some(at)) = (protocol, field.at()) {
             refuse(head, key, at, "HTTPS listeners", report);
         }
-        let name = resolve_switch(head, key, field, usual, report)?;
+        let name = resolve_switch(head, key, field, (usual, loops), report)?;
         if let (Some(name), Some(at)) = (&name, field.at())
             && let Some(other) = names.insert(name.to_ascii_lowercase(), key)
         {
@@ -90,7 +91,7 @@ fn resolve_switch(
     head: &Head,
     key: &str,
     field: &Field<At<HeaderSwitch>>,
-    usual: &str,
+    (usual, loops): (&str, &LoopDetection),
     report: &mut Report<'_>,
 ) -> Option<Option<String>> {
     let switch = match field {
@@ -108,7 +109,7 @@ fn resolve_switch(
         Ok(()) if name.contains(|c: char| c.is_ascii_uppercase()) => {
             "an alias has lower-case letters, digits, `-` and `_`".to_owned()
         }
-        Ok(()) if TAKEN.contains(&name.as_str()) || name == TRACE_HEADER => {
+        Ok(()) if TAKEN.contains(&name.as_str()) || loops.protects(name) => {
             "a header of this name says something else".to_owned()
         }
         Ok(()) => return Some(Some(name.clone())),

@@ -3,7 +3,8 @@
 use super::place_or;
 use crate::config::ErrorFamily::{DuplicatedParam, IllegalParam};
 use crate::config::decode::{At, Field, Head, Report};
-use crate::config::file::ListenerEntry;
+use crate::config::file::{ListenerEntry, LoopDetectionEntry};
+use crate::model::LoopDetection;
 use ipnet::IpNet;
 use std::collections::BTreeSet;
 
@@ -11,6 +12,8 @@ use std::collections::BTreeSet;
 const DESCRIPTION_CHARS: std::ops::RangeInclusive<usize> = 2..=256;
 /// Ours; the API knows no end of them.
 const LOGGED_HEADERS_MAX: usize = 10;
+/// What the usual names of headers about certificates begin with, in lower case (LR-41).
+const CERTIFICATE_PREFIX: &str = "x-forwarded-clientcert-";
 /// Characters of a header's name in rules and settings (LR section 4).
 const HEADER_NAME_MAX: usize = 40;
 
@@ -100,6 +103,52 @@ pub(super) fn resolve_logged_headers(entry: &ListenerEntry, report: &mut Report<
         logged.push(name.value.to_ascii_lowercase());
     }
     Some(logged)
+}
+
+/// LR-112; `taken` says what is written or read under a name, in lower case.
+pub(super) fn resolve_loop_detection(
+    section: &Field<LoopDetectionEntry>,
+    is_taken: impl Fn(&str) -> bool,
+    report: &mut Report<'_>,
+) -> Option<LoopDetection> {
+    let entry = match section {
+        Field::Absent => return Some(LoopDetection::default()),
+        Field::Bad => return None,
+        Field::Good(entry) => entry,
+    };
+    let head = &entry.head;
+    let header = match &entry.header {
+        Field::Absent => Some(LoopDetection::default().header),
+        Field::Bad => None,
+        Field::Good(name) => {
+            let lower = name.value.to_ascii_lowercase();
+            let rule = match check_header_name(&name.value) {
+                Err(rule) => Some(rule),
+                Ok(()) if is_taken(&lower) || lower.starts_with(CERTIFICATE_PREFIX) => {
+                    Some("a header of this name says something else".to_owned())
+                }
+                Ok(()) => None,
+            };
+            match rule {
+                None => Some(name.value.clone()),
+                Some(rule) => {
+                    let value = format!("header {:?}", name.value);
+                    let remedy = "choose another name, or leave it out for Causeway-Trace";
+                    report.error(
+                        head.code(IllegalParam, "header"),
+                        name.at,
+                        &head.subject,
+                        value,
+                        rule,
+                        remedy,
+                    );
+                    None
+                }
+            }
+        }
+    };
+    let honours_alb = report.flag(&entry.alicloud_alb_trace, false);
+    Some(LoopDetection { header: header?, honours_alb: honours_alb? })
 }
 
 /// What a header's name is made of; the error is the rule.
