@@ -159,7 +159,7 @@ pub fn is_host(bytes: &[u8]) -> bool {
     let (host, port) = if bytes[0] == b'[' {
         let Some(close) = bytes.iter().position(|&byte| byte == b']') else { return false };
         let literal = &bytes[1..close];
-        if literal.is_empty() || literal.contains(&b'[') {
+        if literal.contains(&b'[') {
             return false;
         }
         match &bytes[close + 1..] {

@@ -170,15 +170,9 @@ impl RequestHead {
     /// once it is complete, `None` while bytes are missing. After an error the connection is of no further use.
     pub fn parse(&mut self, head: &[u8]) -> Result<Option<usize>, Refusal> {
         // An empty line before a request is ignored, once (RFC 9112 section 2.2).
-        if self.lines.line == 0 && self.lines.block.is_none() {
-            match head {
-                [b'\r', b'\n', ..] => {
-                    self.lines.line = 2;
-                    self.lines.searched = self.lines.searched.max(2);
-                }
-                [] | [b'\r'] => return Ok(None),
-                _ => {}
-            }
+        if self.lines.line == 0 && head.starts_with(b"\r\n") {
+            self.lines.line = 2;
+            self.lines.searched = self.lines.searched.max(2);
         }
         loop {
             match self.lines.advance(head)? {

@@ -5,6 +5,11 @@ use super::rewrite::{Edits, Shape, ToClient, ToFunction, ToServer, write_request
 use super::*;
 use crate::model::XForwardedFor;
 
+mod body;
+mod field;
+mod head;
+mod rewrite;
+
 /// xorshift64*: small, seeded, and the seed is in every failure.
 struct Random(u64);
 
