@@ -204,3 +204,21 @@ impl TextIndex {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_any_text_leads_to_is_passed_over_too_where_its_rules_are_not_below_the_bound() {
+        let index = TextIndex::new(vec![(Key::Any, 1, 5)]);
+        for (bound, expected) in [(6, &[1][..]), (5, &[]), (4, &[])] {
+            let mut taken = Vec::new();
+            let last = index.visit(b"text", bound, &mut |number, bound| {
+                taken.push(number);
+                bound
+            });
+            assert_eq!((&*taken, last), (expected, bound));
+        }
+    }
+}

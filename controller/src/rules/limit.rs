@@ -180,6 +180,39 @@ mod tests {
         assert!(take("2001:db8:0:1::1"));
         assert!(take("192.0.2.1"));
         assert!(!take("::ffff:192.0.2.1"));
+        // A network whose number is that of an address of IPv4 is another client.
+        assert!(take("0:0:c000:201::1"));
+        assert!(take("192.0.2.2"));
+        assert!(take("8000:0:c000:202::1"));
+    }
+
+    #[test]
+    fn clients_spread_over_the_table_whatever_their_addresses_have_in_common() {
+        let sets = CLIENTS / WAYS;
+        let v4 = |number: u32| IpAddr::V4(number.into());
+        let v6 = |prefix: u64| IpAddr::V6((u128::from(prefix) << 64).into());
+        let ours: [&dyn Fn(u32) -> IpAddr; 5] = [
+            &|number| v4(0x0a00_0000 + number),
+            &|number| v4(number << 8),
+            &|number| v4(number << 16),
+            &|number| v6(0x2001_0db8_0000_0000 + u64::from(number)),
+            &|number| v6(u64::from(number) << 48 | 1),
+        ];
+        for key in [1, 0x0123_4567_89ab_cdef] {
+            for (pattern, address) in ours.iter().enumerate() {
+                let rates = ClientRates::new(key);
+                // A set has room for eight; at random, one client in some 9,000 finds it full.
+                (0..sets as u32)
+                    .for_each(|number| assert!(rates.take(address(number), 1, SECOND_NS), "{number}"));
+                let taken = rates
+                    .places
+                    .chunks(WAYS)
+                    .filter(|ways| ways.iter().any(|place| place.client.load(Ordering::Relaxed) != 0));
+                // So many balls leave 1 / e of as many bins empty.
+                let taken = taken.count();
+                assert!(taken > sets * 60 / 100, "{pattern} {key:x}: {taken}");
+            }
+        }
     }
 
     #[test]
@@ -194,5 +227,21 @@ mod tests {
         assert_eq!(flood(SECOND_NS), 0);
         // Two seconds later every clock is behind.
         assert!(flood(3 * SECOND_NS) > CLIENTS / 2);
+    }
+
+    #[test]
+    fn who_comes_anew_takes_one_place_however_many_are_free() {
+        let rates = ClientRates::new(3);
+        let clients = 8 * CLIENTS as u32;
+        let take = |number: u32, now| rates.take(IpAddr::V4(number.into()), 1, now);
+        // Places become free at different times, in no order.
+        for number in 0..clients {
+            take(number, SECOND_NS + u64::from(number.wrapping_mul(7919) % clients));
+        }
+        let late = 3 * SECOND_NS;
+        for newcomer in clients..clients + clients / 64 {
+            assert!(take(newcomer, late));
+            assert!(!take(newcomer, late), "{newcomer}");
+        }
     }
 }

@@ -170,3 +170,67 @@ impl Table {
 fn filter_place(hash: u64, words: usize) -> (usize, u64) {
     ((hash >> 40) as usize & (words - 1), 1 << (hash >> 34 & 63))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::hash::twins;
+    use super::*;
+
+    /// Numbers that `visit` takes below `bound`, none of which makes it smaller.
+    fn taken(visit: impl Fn(&mut dyn FnMut(u32, u32) -> u32) -> u32) -> Vec<u32> {
+        let mut taken = Vec::new();
+        visit(&mut |number, bound| {
+            taken.push(number);
+            bound
+        });
+        taken
+    }
+
+    #[test]
+    fn passes_over_texts_whose_rules_are_not_below_the_bound() {
+        let prefixes = Table::of_prefixes(&[(b"a", 1, 5), (b"ab", 2, 7), (b"abc", 3, 3)]);
+        let suffixes = Table::of_suffixes(&[(b"c", 1, 5), (b"bc", 2, 7), (b"abc", 3, 3)]);
+        for (bound, expected) in
+            [(8, &[1, 2, 3][..]), (7, &[1, 3]), (6, &[1, 3]), (5, &[3]), (4, &[3]), (3, &[]), (0, &[])]
+        {
+            let found = taken(|mut take| prefixes.prefixes(b"abcd", bound, &mut take));
+            assert_eq!(found, expected, "{bound}");
+            let found = taken(|mut take| suffixes.suffixes(b"-abc", bound, &mut take));
+            assert_eq!(found, expected, "{bound}");
+            let found = taken(|mut take| prefixes.whole(b"ab", bound, &mut take));
+            assert_eq!(found, if bound > 7 { &[2][..] } else { &[] }, "{bound}");
+        }
+        // What is taken makes the bound smaller for what follows.
+        let mut numbers = Vec::new();
+        let bound = prefixes.prefixes(b"abc", u32::MAX, &mut |number, _| {
+            numbers.push(number);
+            [5, 7, 3][number as usize - 1]
+        });
+        assert_eq!((numbers, bound), (vec![1, 3], 3));
+    }
+
+    #[test]
+    fn a_text_of_the_same_hash_is_another_text() {
+        let [one, other] = twins();
+        let hash = |text: &[u8]| Forward::new(text).at(text.len());
+        assert!(one != other && hash(&one) == hash(&other));
+        let table = Table::of_prefixes(&[(&one, 1, 0)]);
+        assert_eq!(taken(|mut take| table.whole(&one, 9, &mut take)), [1]);
+        assert!(taken(|mut take| table.whole(&other, 9, &mut take)).is_empty());
+        assert!(taken(|mut take| table.prefixes(&other, 9, &mut take)).is_empty());
+        let both = Table::of_prefixes(&[(&one, 1, 0), (&other, 2, 0)]);
+        assert_eq!(taken(|mut take| both.whole(&other, 9, &mut take)), [2]);
+    }
+
+    #[test]
+    fn the_filter_holds_what_is_there_and_little_else() {
+        let texts: Vec<String> = (0..10_000).map(|number| format!("/service-{number}/")).collect();
+        let entries: Vec<Entry<'_>> = texts.iter().map(|text| (text.as_bytes(), 0, 0)).collect();
+        let hash = |text: &str| Forward::new(text.as_bytes()).at(text.len());
+        let table = Table::of_prefixes(&entries);
+        assert!(texts.iter().all(|text| table.may_hold(hash(text))));
+        let wrong = (0..10_000).filter(|number| table.may_hold(hash(&format!("/other-{number}/")))).count();
+        // Between 8 and 16 bits for each: between 600 and 1,200 at random.
+        assert!(wrong < 1_500, "{wrong}");
+    }
+}

@@ -6,6 +6,7 @@ use crate::model::{
     StatusPattern, Template,
 };
 
+mod index;
 mod one_by_one;
 
 /// Header lines as pairs.
