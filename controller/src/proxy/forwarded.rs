@@ -85,3 +85,100 @@ pub fn push_line(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
     out.extend(value.iter().map(|&byte| if byte < 0x20 || byte == 0x7f { b'?' } else { byte }));
     out.extend_from_slice(b"\r\n");
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::proxy::client::HttpVersion;
+    use crate::proxy::tls::{ClientCertificate, TlsSession};
+    use std::sync::Arc;
+
+    fn origin() -> Origin {
+        let (peer, vip) = ("192.0.2.1:40001".parse().unwrap(), "198.51.100.1:8443".parse().unwrap());
+        Origin::new(peer, vip, Arc::default(), HttpVersion::Http1)
+    }
+
+    fn over_tls(client_certificate: Option<ClientCertificate>) -> Origin {
+        origin().over_tls(TlsSession {
+            is_http2: false,
+            version: "TLSv1.3",
+            cipher: "TLS_AES_128_GCM_SHA256",
+            server_name: None,
+            is_resumed: false,
+            client_certificate: client_certificate.map(Box::new),
+        })
+    }
+
+    fn certificate() -> ClientCertificate {
+        ClientCertificate { subject: "CN=alice".into(), issuer: "CN=ca".into(), fingerprint: "0123".into() }
+    }
+
+    fn of_certificates() -> ForwardedHeaders {
+        ForwardedHeaders {
+            certificate_subject: Some("X-Subject".into()),
+            certificate_issuer: Some("X-Issuer".into()),
+            certificate_fingerprint: Some("X-Fingerprint".into()),
+            certificate_verify: Some("X-Verify".into()),
+            ..ForwardedHeaders::default()
+        }
+    }
+
+    fn lines(headers: &ForwardedHeaders, origin: &Origin, request: &str) -> String {
+        let mut head = RequestHead::default();
+        head.parse(request.as_bytes()).unwrap().expect("complete");
+        let mut out = Vec::new();
+        push_lines(&mut out, headers, "lb-1", origin, &head, request.as_bytes());
+        String::from_utf8(out).unwrap()
+    }
+
+    const REQUEST: &str = "GET / HTTP/1.1\r\nHost: www.example.com:81\r\n\r\n";
+
+    // Holds LR-41
+    #[test]
+    fn every_line_is_written_where_it_alone_is_switched_on() {
+        let off = ForwardedHeaders::default;
+        let switched = [
+            (ForwardedHeaders { proto: true, ..off() }, "X-Forwarded-Proto: http"),
+            (ForwardedHeaders { slb_id: true, ..off() }, "SLB-ID: lb-1"),
+            (ForwardedHeaders { port: true, ..off() }, "X-Forwarded-Port: 8443"),
+            (ForwardedHeaders { host: true, ..off() }, "X-Forwarded-Host: www.example.com:81"),
+            (ForwardedHeaders { client_port: true, ..off() }, "X-Forwarded-Client-srcport: 40001"),
+        ];
+        for (headers, line) in &switched {
+            assert_eq!(lines(headers, &origin(), REQUEST), format!("{line}\r\n"));
+            // The client's own ends here, and nothing else of it (LR-43).
+            let name = line.split(':').next().unwrap().to_ascii_lowercase();
+            assert_eq!(names(headers), [name.into_bytes().into_boxed_slice()]);
+        }
+        assert_eq!(lines(&off(), &origin(), REQUEST), "");
+        assert!(names(&off()).is_empty());
+        assert_eq!(lines(&switched[0].0, &over_tls(None), REQUEST), "X-Forwarded-Proto: https\r\n");
+        let host = &switched[3].0;
+        assert_eq!(lines(host, &origin(), "GET http://a:82/ HTTP/1.0\r\n\r\n"), "X-Forwarded-Host: a:82\r\n");
+        assert_eq!(lines(host, &origin(), "GET / HTTP/1.0\r\n\r\n"), "");
+    }
+
+    // Holds LR-42
+    #[test]
+    fn a_client_certificate_is_told_under_the_names_given() {
+        assert_eq!(
+            lines(&of_certificates(), &over_tls(Some(certificate())), REQUEST),
+            "X-Subject: CN=alice\r\nX-Issuer: CN=ca\r\nX-Fingerprint: 0123\r\nX-Verify: SUCCESS\r\n"
+        );
+        for origin in [over_tls(None), origin()] {
+            assert_eq!(lines(&of_certificates(), &origin, REQUEST), "X-Verify: NONE\r\n");
+        }
+        let expected = ["x-subject", "x-issuer", "x-fingerprint", "x-verify"];
+        assert_eq!(names(&of_certificates()), expected.map(|name| Box::from(name.as_bytes())));
+    }
+
+    #[test]
+    fn what_a_value_cannot_hold_is_replaced() {
+        for byte in 0..=255 {
+            let mut out = Vec::new();
+            push_line(&mut out, b"A", &[b'x', byte]);
+            let written = if byte < b' ' || byte == 0x7f { b'?' } else { byte };
+            assert_eq!(out, [b'A', b':', b' ', b'x', written, b'\r', b'\n']);
+        }
+    }
+}

@@ -49,3 +49,63 @@ impl Limits {
         own && self.limit.qps.is_none_or(|qps| self.all.take(qps, now))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: u64 = 1_000_000_000;
+
+    fn limit(qps: impl Into<Option<u32>>, per_ip_qps: impl Into<Option<u32>>) -> TrafficLimit {
+        TrafficLimit { qps: qps.into(), per_ip_qps: per_ip_qps.into() }
+    }
+
+    fn client(number: u8) -> IpAddr {
+        IpAddr::from([192, 0, 2, number])
+    }
+
+    // Holds LR-104
+    #[test]
+    fn a_client_is_held_to_its_own_limit_and_to_that_of_all() {
+        // At 20 a second, one request at a time is let through.
+        let passed = |limit: TrafficLimit, clients: &[u8]| {
+            let limits = SharedLimits::default().of("lb", "rule", limit);
+            clients.iter().filter(|number| limits.take(client(**number), NOW)).count()
+        };
+        assert_eq!(passed(limit(None, None), &[1; 100]), 100);
+        assert_eq!(passed(limit(None, 20), &[1, 1, 2, 2, 3]), 3);
+        assert_eq!(passed(limit(20, None), &[1, 2, 3]), 1);
+        assert_eq!(passed(limit(40, 20), &[1, 2, 3, 4]), 2);
+        // Who is beyond its own takes nothing from the others.
+        assert_eq!(passed(limit(40, 20), &[1, 1, 1, 1, 2]), 2);
+    }
+
+    // Holds LR-104, LR-105
+    #[test]
+    fn a_rule_s_limit_is_one_wherever_it_is_in_force_and_starts_anew_when_it_changes() {
+        let shared = SharedLimits::default();
+        let of = |balancer: &str, rule: &str, qps: u32| shared.of(balancer, rule, limit(qps, None));
+        let (one, other) = (of("lb", "a", 20), of("lb", "a", 20));
+        assert!(Arc::ptr_eq(&one, &other));
+        assert!(one.take(client(1), NOW) && !other.take(client(1), NOW));
+        for another in [of("lb", "b", 20), of("other", "a", 20)] {
+            assert!(another.take(client(1), NOW));
+        }
+        let changed = of("lb", "a", 30);
+        assert!(changed.take(client(1), NOW));
+        assert!(Arc::ptr_eq(&changed, &of("lb", "a", 30)), "the latest is the one in force");
+    }
+
+    #[test]
+    fn limits_that_nobody_has_in_force_are_forgotten() {
+        let shared = SharedLimits::default();
+        let kept = shared.of("lb", "kept", limit(20, None));
+        let gone: Vec<_> = (0..10).map(|rule| shared.of("lb", &rule.to_string(), limit(20, None))).collect();
+        assert!(gone[3].take(client(1), NOW));
+        drop(gone);
+        assert!(shared.of("lb", "3", limit(20, None)).take(client(1), NOW), "nothing of it is left");
+        let known: Vec<String> = shared.0.lock().unwrap().keys().map(|(_, rule)| rule.clone()).collect();
+        assert!(known.len() == 2 && known.contains(&"kept".into()), "{known:?}");
+        drop(kept);
+    }
+}
