@@ -9,11 +9,12 @@ use crate::model::{AclKind, Actions, Condition, ForwardedHeaders, LoopDetection,
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use std::net::{IpAddr, SocketAddr};
+use std::num::NonZeroU32;
 
 /// First bytes of an encoded snapshot.
 const MAGIC: [u8; 4] = *b"CWSN";
 /// Raised when the meaning of the bytes changes; a worker refuses any other.
-const FORMAT: u16 = 4;
+const FORMAT: u16 = 5;
 /// Magic, format, sequence.
 const HEADER_BYTES: usize = 4 + 2 + 8;
 
@@ -57,6 +58,8 @@ pub struct ListenerSnapshot {
     pub idle_timeout_ms: u32,
     /// A request must arrive, and its response begin, within this, milliseconds.
     pub request_timeout_ms: u32,
+    /// Requests after which a client's connection is closed (LR-52); `None`: as many as its protocol has it.
+    pub requests_per_connection: Option<NonZeroU32>,
     /// What servers are told about the client.
     pub forwarded: ForwardedHeaders,
     /// Proxies whose X-Forwarded-For is believed (LR-44, SG-88); `None`: the peer is the client.
@@ -94,6 +97,7 @@ impl ListenerSnapshot {
             response_rules: Vec::new(),
             idle_timeout_ms: 15_000,
             request_timeout_ms: 60_000,
+            requests_per_connection: None,
             forwarded: ForwardedHeaders::default(),
             trusted_proxies: None,
             gzip: false,

@@ -278,6 +278,7 @@ entries! {
         trusted_proxies "trusted_proxies" ["XForwardedForClientSourceIpsTrusted"]: Vec<At<IpNet>>,
         logged_headers "logged_headers" ["AccessLogRecordCustomizedHeadersEnabled"]: Vec<Text>,
         tracing "tracing" ["AccessLogTracingConfig"]: TracingEntry,
+        requests_per_connection "requests_per_connection": Number,
         loop_detection "loop_detection": LoopDetectionEntry,
         rules "rules": Vec<RuleEntry>,
     }

@@ -6,7 +6,7 @@ use super::{
 };
 use ipnet::IpNet;
 use std::collections::BTreeSet;
-use std::num::NonZeroU16;
+use std::num::{NonZeroU16, NonZeroU32};
 use std::time::Duration;
 
 /// An address and port of a load balancer on which traffic is accepted.
@@ -39,6 +39,9 @@ pub struct Listener {
     pub tls: Option<ListenerTls>,
     /// The QUIC listener that responses of this HTTPS listener advertise (LR-29).
     pub quic_upgrade: Option<ListenerName>,
+    /// Requests of one client's connection, after which it is closed; `None`: none of HTTP/1.1, and 1,000 of HTTP/2 and
+    /// HTTP/3 (LR-52).
+    pub requests_per_connection: Option<NonZeroU32>,
     /// How requests that come round again are known.
     pub loops: LoopDetection,
     /// Who is served (LR-30). `None`: everybody.
@@ -71,6 +74,7 @@ impl Listener {
             gzip: true,
             tls: None,
             quic_upgrade: None,
+            requests_per_connection: None,
             loops: LoopDetection::default(),
             acl: None,
             logged_headers: Vec::new(),

@@ -112,6 +112,7 @@ pub fn snapshot(inputs: &SnapshotInputs<'_>, ids: &mut Ids) -> Snapshot {
                 response_rules,
                 idle_timeout_ms: milliseconds(listener.timeouts.idle),
                 request_timeout_ms: milliseconds(listener.timeouts.request),
+                requests_per_connection: listener.requests_per_connection,
                 forwarded: listener.forwarded.clone(),
                 trusted_proxies: listener.trusted_proxies.clone(),
                 gzip: listener.gzip,

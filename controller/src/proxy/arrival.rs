@@ -96,7 +96,7 @@ async fn shake_hands(
 }
 
 async fn serve_http2(worker: Rc<Worker>, slot: Rc<Slot>, origin: Rc<Origin>, stream: ClientStream) {
-    let limits = http2::Limits::new(slot.target().idle_ns);
+    let limits = http2::Limits::new(slot.target().idle_ns, slot.target().requests_per_connection);
     let on_request = |incoming| {
         // As a connection of its own: its requests are counted and cut apart from those of the other streams.
         let open = worker.open_connection();

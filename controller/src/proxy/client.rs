@@ -13,6 +13,7 @@ use std::cell::Cell;
 use std::future::{Future, poll_fn};
 use std::io::{self, IoSlice};
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -28,6 +29,10 @@ pub struct Origin {
     pub version: HttpVersion,
     /// What was agreed upon with a client that speaks TLS over TCP.
     pub tls: Option<TlsSession>,
+    /// Requests of an HTTP/1 connection that have begun.
+    requests: Cell<u32>,
+    /// The last of them that the connection takes has begun.
+    is_last: Cell<bool>,
     /// To the peer, microseconds, once it was asked for.
     pub round_trip: Cell<Option<u32>>,
 }
@@ -52,7 +57,17 @@ impl Origin {
     ) -> Origin {
         let mut peer_text = Vec::with_capacity(15);
         push_address(&mut peer_text, peer.ip());
-        Origin { peer, peer_text, vip, counters, version, tls: None, round_trip: Cell::new(None) }
+        Origin {
+            peer,
+            peer_text,
+            vip,
+            counters,
+            version,
+            tls: None,
+            requests: Cell::new(0),
+            is_last: Cell::new(false),
+            round_trip: Cell::new(None),
+        }
     }
 
     /// The same over TLS.
@@ -94,7 +109,20 @@ pub enum Side {
 impl Client {
     /// True when this connection must not take another request.
     pub fn is_closing(&self) -> bool {
-        self.slot.is_closing()
+        self.origin.is_last.get() || self.slot.is_closing()
+    }
+
+    /// Whether the connection takes no other request by LR-52, which its client cannot know beforehand.
+    pub fn is_at_last(&self) -> bool {
+        self.origin.is_last.get()
+    }
+
+    /// Counts a request towards the most that the connection takes (LR-52). Streams are counted by their connection.
+    pub fn begin_request(&self, requests_max: Option<NonZeroU32>) {
+        let (Side::Connection(_), Some(max)) = (&self.side, requests_max) else { return };
+        let requests = self.origin.requests.get().saturating_add(1);
+        self.origin.requests.set(requests);
+        self.origin.is_last.set(requests >= max.get());
     }
 
     /// Ready when nobody waits for an answer any more. Only while no part of the request is left to read.

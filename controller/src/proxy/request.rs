@@ -64,6 +64,7 @@ impl Client {
         // The connection may have waited long for the request: a server that left meanwhile takes none (SG-226).
         let current = self.slot.target();
         let target = &*current;
+        self.begin_request(target.requests_per_connection);
         let progress = Progress::default();
         let Scratch { client, filled, out, upload, request, response } = scratch;
         let (head_bytes, body) = client[..*filled].split_at(head);
@@ -110,6 +111,8 @@ impl Client {
                         };
                         match (complete.keep_client, progress.uploaded.get()) {
                             (true, _) => Next::Keep,
+                            // What it sent behind its last request must not reset the connection.
+                            (false, true) if self.is_at_last() => Next::Linger,
                             (false, true) => Next::Close,
                             (false, false) => Next::Linger,
                         }

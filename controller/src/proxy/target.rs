@@ -17,6 +17,7 @@ use crate::snapshot::{ListenerSnapshot, RuleSnapshot, Snapshot};
 use ipnet::IpNet;
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
+use std::num::NonZeroU32;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -36,6 +37,8 @@ pub struct Target {
     pub acl: Option<Acl>,
     pub idle_ns: u64,
     pub request_ns: u64,
+    /// Requests after which a client's connection is closed (LR-52).
+    pub requests_per_connection: Option<NonZeroU32>,
     pub forwarded: ForwardedHeaders,
     pub gzip: bool,
     /// The line that tells clients of the QUIC listener (LR-29), or nothing.
@@ -164,6 +167,7 @@ impl Target {
             acl: listener.acl.as_ref().and_then(Acl::new),
             idle_ns: u64::from(listener.idle_timeout_ms) * 1_000_000,
             request_ns: u64::from(listener.request_timeout_ms) * 1_000_000,
+            requests_per_connection: listener.requests_per_connection,
             forwarded: listener.forwarded.clone(),
             gzip: listener.gzip,
             alt_svc: listener.alt_svc_port.map(alt_svc).unwrap_or_default(),

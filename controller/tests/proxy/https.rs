@@ -286,6 +286,35 @@ fn a_handshake_that_does_not_end_is_cut() {
     assert_eq!((counted.active_connections, counted.handshake_failures), (0, 2));
 }
 
+// Holds LR-52
+#[test]
+fn an_http_2_connection_ends_after_as_many_requests_as_the_listener_says() {
+    let authority = Authority::new();
+    let server = Server::named("secret");
+    let mut balancer = authority.balancer(server.address, 1);
+    balancer.snapshot.listeners[0].requests_per_connection = std::num::NonZeroU32::new(2);
+    balancer.publish();
+    let config = authority.client(&["h2"]);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let tcp = tokio::net::TcpStream::connect(balancer.address).await.unwrap();
+        let name = ServerName::try_from("a.example").unwrap();
+        let stream = tokio_rustls::TlsConnector::from(config).connect(name, tcp).await.unwrap();
+        let (client, connection) = h2::client::handshake(stream).await.unwrap();
+        let connection = tokio::spawn(connection);
+        let mut client = client.ready().await.unwrap();
+        for _ in 0..2 {
+            let request = http::Request::get("https://a.example/").body(()).unwrap();
+            let (response, _) = client.send_request(request, true).unwrap();
+            assert_eq!(response.await.unwrap().status(), 200);
+        }
+        // It is told to go, and goes.
+        connection.await.unwrap().unwrap();
+        assert!(client.ready().await.is_err());
+    });
+    assert_eq!(balancer.into_log().len(), 2);
+}
+
 // Holds LR-15
 #[test]
 fn http_2_is_spoken_with_clients_that_choose_it() {

@@ -3,6 +3,7 @@
 
 use crate::harness::*;
 use std::io::{BufRead, Read, Write};
+use std::num::NonZeroU32;
 use std::sync::Mutex;
 use std::sync::mpsc::{Receiver, channel};
 
@@ -135,6 +136,33 @@ fn traceless(request: &[u8]) -> Vec<u8> {
         request.windows(NAME.len()).position(|part| part == NAME).expect("every forwarded head has it");
     let end = start + request[start..].iter().position(|&byte| byte == b'\n').expect("lines end") + 1;
     [&request[..start], &request[end..]].concat()
+}
+
+// Holds LR-52
+#[test]
+fn a_connection_ends_after_as_many_requests_as_the_listener_says() {
+    let server = Server::named("x");
+    let mut balancer = Balancer::with(&[server.address], 1, |snapshot| {
+        snapshot.listeners[0].requests_per_connection = NonZeroU32::new(3);
+    });
+    const GET: &str = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+    let mut client = balancer.client();
+    // All at once: what comes behind the last is not answered.
+    client.send(&GET.repeat(5));
+    for last in [None, None, Some("close")] {
+        assert_eq!(client.response(false).header("connection"), last);
+    }
+    client.expect_closed();
+    assert_eq!(server.noted().len(), 3);
+    // Answers of our own count too.
+    balancer.snapshot.groups[0].servers.clear();
+    balancer.publish();
+    let mut client = balancer.client();
+    for last in [None, None, Some("close")] {
+        let response = client.request(GET);
+        assert_eq!((response.status, response.header("connection")), (503, last));
+    }
+    client.expect_closed();
 }
 
 // Holds LR-46, LR-48, LR-51

@@ -59,6 +59,7 @@ pub(super) fn resolve_listener(
     let enabled = report.flag(&entry.enabled, true);
     let idle = report.seconds(head, "idle_timeout", &entry.idle_timeout, TIMEOUT_SECS, 15);
     let request = report.seconds(head, "request_timeout", &entry.request_timeout, TIMEOUT_SECS, 60);
+    let requests_per_connection = settings::resolve_requests_per_connection(entry, report);
     let gzip = report.flag(&entry.gzip, true);
     let loops = settings::resolve_loop_detection(&entry.loop_detection, is_header_of_rules_taken, report);
     // What is wrong with it is reported; rules and other headers are looked at all the same.
@@ -93,6 +94,7 @@ pub(super) fn resolve_listener(
         gzip: gzip?,
         tls: tls?,
         quic_upgrade: quic_upgrade?,
+        requests_per_connection: requests_per_connection?,
         loops: loops?,
         acl: acl?,
         logged_headers: logged_headers?,
@@ -115,6 +117,7 @@ fn refuse_settings_of_others(entry: &ListenerEntry, protocol: ListenerProtocol, 
     let written = [
         ("idle_timeout", entry.idle_timeout.at(), with_requests),
         ("request_timeout", entry.request_timeout.at(), with_requests),
+        ("requests_per_connection", entry.requests_per_connection.at(), with_requests),
         ("gzip", entry.gzip.at(), with_requests),
         ("forwarded_headers", entry.forwarded_headers.at(), with_requests),
         ("trusted_proxies", entry.trusted_proxies.at(), with_requests),

@@ -5,6 +5,7 @@ use crate::model::{
     AclKind, CertificateName, ForwardedHeaders, Listener, ListenerName, ListenerProtocol, SecurityPolicyName,
     XForwardedFor,
 };
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 /// A listener of `protocol` with `settings`, as YAML, and those of other top-level sections.
@@ -60,6 +61,7 @@ fn settings_have_the_defaults_of_the_api_but_for_the_security_policy() {
         assert_eq!(listener.forwarded.x_forwarded_for, XForwardedFor::Append);
         assert_eq!((listener.acl, listener.quic_upgrade), (None, None));
         assert_eq!(listener.loops.headers(), ["Causeway-Trace"]);
+        assert_eq!(listener.requests_per_connection, None);
         assert_eq!((listener.logged_headers.len(), listener.rules.len()), (0, 0));
         assert_eq!(listener.tls.is_some(), matches!(protocol, "HTTPS" | "QUIC"));
         if let Some(tls) = listener.tls {
@@ -70,12 +72,12 @@ fn settings_have_the_defaults_of_the_api_but_for_the_security_policy() {
     }
 }
 
-// Holds LR-4, LR-5, LR-10, LR-11, LR-12, LR-13, LR-54
+// Holds LR-4, LR-5, LR-10, LR-11, LR-12, LR-13, LR-52, LR-54
 #[test]
 fn settings_are_taken_as_they_are_written() {
     let listener = listener(
         "HTTP",
-        ", description: \"公网/a-1.b_2\", enabled: false, idle_timeout: 3600, request_timeout: 1, gzip: false, \
+        ", description: \"公网/a-1.b_2\", enabled: false, idle_timeout: 3600, request_timeout: 1, gzip: false, requests_per_connection: 7, \
          logged_headers: [X-Request-Id, x_b], loop_detection: {header: X-Passed, alicloud_alb_trace: true}, acl: {type: Black, lists: [office, home, third]}, tracing: {enabled: false}",
     );
     assert_eq!(listener.description.as_deref(), Some("公网/a-1.b_2"));
@@ -84,6 +86,7 @@ fn settings_are_taken_as_they_are_written() {
     assert_eq!(listener.timeouts.request, Duration::from_secs(1));
     assert_eq!(listener.logged_headers, ["x-request-id", "x_b"]);
     assert_eq!(listener.loops.headers(), ["X-Passed", "ALICLOUD-ALB-TRACE"]);
+    assert_eq!(listener.requests_per_connection.map(NonZeroU32::get), Some(7));
     let acl = listener.acl.unwrap();
     assert_eq!(acl.kind, AclKind::Black);
     assert_eq!(acl.acls.iter().map(|name| name.as_str()).collect::<Vec<_>>(), ["office", "home", "third"]);
@@ -102,6 +105,11 @@ fn each_setting_is_held_to_its_range() {
         (
             ", idle_timeout: 0",
             "[IllegalParam.IdleTimeout] listener \"l1\": idle_timeout 0: outside 1 to 3600; write a number from 1 to 3600",
+        ),
+        (
+            ", requests_per_connection: 0",
+            "[IllegalParam.RequestsPerConnection] listener \"l1\": requests_per_connection 0: outside 1 to 1000000000; write a \
+             number from 1 to 1000000000",
         ),
         (
             ", request_timeout: 3601",

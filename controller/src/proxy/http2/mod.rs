@@ -23,6 +23,7 @@ use h2::{Reason, RecvStream};
 use http::Request;
 use sending::{Chunk, Queue};
 use std::future::{Future, poll_fn};
+use std::num::NonZeroU32;
 use std::pin::pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
@@ -31,7 +32,7 @@ use wire::{RESET_COST, Wire};
 
 /// Most streams of a connection at a time.
 pub const STREAMS: u32 = 128;
-/// Requests of a connection, after which it is asked to end (LR-52).
+/// Requests of a connection, after which it is asked to end, unless the listener says otherwise (LR-52).
 pub const REQUESTS: u32 = 1000;
 /// What a client may send of one request's body before it was passed on, and of all on a connection.
 const STREAM_WINDOW: u32 = 256 * 1024;
@@ -63,9 +64,9 @@ pub struct Limits {
 }
 
 impl Limits {
-    /// The usual ones.
-    pub fn new(idle_ns: u64) -> Limits {
-        Limits { idle_ns, streams: STREAMS, requests: REQUESTS }
+    /// The usual ones, with as many requests as the listener says, if it does.
+    pub fn new(idle_ns: u64, requests: Option<NonZeroU32>) -> Limits {
+        Limits { idle_ns, streams: STREAMS, requests: requests.map_or(REQUESTS, NonZeroU32::get) }
     }
 }
 

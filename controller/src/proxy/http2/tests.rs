@@ -46,7 +46,7 @@ fn serve_one<C: Send + 'static>(
 }
 
 fn with_raw<C: Send + 'static>(client: impl FnOnce(Raw) -> C + Send + 'static) -> C {
-    let limits = Limits::new(IDLE_NS);
+    let limits = Limits::new(IDLE_NS, None);
     serve_one(
         limits,
         || false,
@@ -283,7 +283,7 @@ async fn body_of(mut body: RecvStream) -> (Vec<u8>, Option<HeaderMap>) {
 fn bodies_and_trailers_pass_both_ways() {
     let on_request = |incoming| reactor::spawn(answer(incoming));
     with_h2(
-        Limits::new(IDLE_NS),
+        Limits::new(IDLE_NS, None),
         || false,
         on_request,
         |mut handle| async move {
@@ -310,7 +310,7 @@ fn bodies_and_trailers_pass_both_ways() {
 fn large_bodies_flow_on_many_streams_at_once() {
     let on_request = |incoming| reactor::spawn(answer(incoming));
     with_h2(
-        Limits::new(IDLE_NS),
+        Limits::new(IDLE_NS, None),
         || false,
         on_request,
         |handle| async move {
@@ -411,7 +411,7 @@ fn malformed_requests_are_refused_and_the_connection_goes_on() {
 // Holds LR-11
 #[test]
 fn an_idle_connection_is_closed_and_told_so() {
-    let limits = Limits::new(20_000_000);
+    let limits = Limits::new(20_000_000, None);
     let on_request = |incoming| reactor::spawn(answer(incoming));
     let (outcome, goodbye) = serve_one(
         limits,
@@ -459,7 +459,7 @@ fn an_idle_connection_is_closed_and_told_so() {
 // Holds LR-52
 #[test]
 fn a_connection_ends_after_its_requests_and_all_are_answered() {
-    let limits = Limits { requests: 10, ..Limits::new(IDLE_NS) };
+    let limits = Limits { requests: 10, ..Limits::new(IDLE_NS, None) };
     let on_request = |incoming| reactor::spawn(answer(incoming));
     with_h2(
         limits,
@@ -499,7 +499,7 @@ fn a_connection_ends_after_its_requests_and_all_are_answered() {
         count.set(count.get() + 1);
         reactor::spawn(answer(incoming));
     };
-    let limits = Limits { requests: 10, streams: 10, ..Limits::new(IDLE_NS) };
+    let limits = Limits { requests: 10, streams: 10, ..Limits::new(IDLE_NS, None) };
     serve_one(
         limits,
         || false,
@@ -529,7 +529,7 @@ fn a_closing_listener_loses_no_request() {
         reactor::spawn(answer(incoming));
     };
     with_h2(
-        Limits::new(IDLE_NS),
+        Limits::new(IDLE_NS, None),
         move || closing.get(),
         on_request,
         |mut handle| async move {
@@ -559,7 +559,7 @@ fn an_early_answer_is_whole_before_the_rest_of_the_request_is_refused() {
         });
     };
     serve_one(
-        Limits::new(IDLE_NS),
+        Limits::new(IDLE_NS, None),
         || false,
         on_request,
         |stream| {

@@ -87,7 +87,7 @@ async fn serve(
 ) {
     let target = slot.target();
     let counters = target.counters_of(address).cloned().unwrap_or_default();
-    let limits = Limits::new(target.idle_ns, target.request_ns);
+    let limits = Limits::new(target.idle_ns, target.request_ns, target.requests_per_connection);
     drop(target);
     let _open = OpenConnection::new(counters.clone());
     // As of the handshake: the client may go on from elsewhere.

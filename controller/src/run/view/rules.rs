@@ -92,6 +92,9 @@ impl Control {
         if let Some(quic) = &listener.quic_upgrade {
             say("HTTP/3", format!("advertised, by listener {quic}"));
         }
+        if let Some(requests) = listener.requests_per_connection {
+            say("connections", format!("closed after {requests} requests"));
+        }
         if listener.loops != LoopDetection::default() {
             say("loop header", listener.loops.headers().join(", "));
         }

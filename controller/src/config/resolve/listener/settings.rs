@@ -7,6 +7,7 @@ use crate::config::file::{ListenerEntry, LoopDetectionEntry};
 use crate::model::LoopDetection;
 use ipnet::IpNet;
 use std::collections::BTreeSet;
+use std::num::NonZeroU32;
 
 /// LR-4.
 const DESCRIPTION_CHARS: std::ops::RangeInclusive<usize> = 2..=256;
@@ -14,6 +15,8 @@ const DESCRIPTION_CHARS: std::ops::RangeInclusive<usize> = 2..=256;
 const LOGGED_HEADERS_MAX: usize = 10;
 /// What the usual names of headers about certificates begin with, in lower case (LR-41).
 const CERTIFICATE_PREFIX: &str = "x-forwarded-clientcert-";
+/// Requests of a connection. Ours: what HTTP/2 has numbers of streams for.
+const REQUESTS: std::ops::RangeInclusive<i128> = 1..=1_000_000_000;
 /// Characters of a header's name in rules and settings (LR section 4).
 const HEADER_NAME_MAX: usize = 40;
 
@@ -103,6 +106,21 @@ pub(super) fn resolve_logged_headers(entry: &ListenerEntry, report: &mut Report<
         logged.push(name.value.to_ascii_lowercase());
     }
     Some(logged)
+}
+
+/// LR-52; the outer `None` is an error, the inner one "as the protocol has it".
+pub(super) fn resolve_requests_per_connection(
+    entry: &ListenerEntry,
+    report: &mut Report<'_>,
+) -> Option<Option<NonZeroU32>> {
+    match &entry.requests_per_connection {
+        Field::Absent => Some(None),
+        Field::Bad => None,
+        Field::Good(number) => report
+            .in_range(&entry.head, "requests_per_connection", number, REQUESTS)
+            .and_then(|number| u32::try_from(number).ok())
+            .map(NonZeroU32::new),
+    }
 }
 
 /// LR-112; `taken` says what is written or read under a name, in lower case.

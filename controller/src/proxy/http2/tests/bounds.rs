@@ -46,7 +46,7 @@ fn floods_of_frames_end_the_connection() {
             reactor::spawn(held(incoming));
         };
         serve_one(
-            Limits::new(IDLE_NS),
+            Limits::new(IDLE_NS, None),
             || false,
             on_request,
             move |stream| {
@@ -112,7 +112,7 @@ fn heads_that_are_too_large_are_answered_as_in_http1_and_huge_ones_431() {
 
 #[test]
 fn streams_beyond_the_limit_are_refused() {
-    let limits = Limits { streams: 3, ..Limits::new(IDLE_NS) };
+    let limits = Limits { streams: 3, ..Limits::new(IDLE_NS, None) };
     let begun = Rc::new(Cell::new(0));
     let count = begun.clone();
     let on_request = move |incoming| {
@@ -141,7 +141,7 @@ fn heads_of_all_streams_together_are_bounded() {
         reactor::spawn(held(incoming));
     };
     serve_one(
-        Limits::new(IDLE_NS),
+        Limits::new(IDLE_NS, None),
         || false,
         on_request,
         |stream| {
@@ -182,7 +182,7 @@ fn a_closed_window_stalls_one_stream_and_a_reset_ends_it() {
         });
     };
     serve_one(
-        Limits::new(IDLE_NS),
+        Limits::new(IDLE_NS, None),
         || false,
         on_request,
         |stream| {
@@ -226,7 +226,7 @@ fn a_client_that_reads_nothing_fills_no_memory() {
         });
     };
     let received = serve_one(
-        Limits::new(IDLE_NS),
+        Limits::new(IDLE_NS, None),
         || false,
         on_request,
         move |stream| {
@@ -263,7 +263,7 @@ fn a_client_that_resets_is_gone_for_its_request() {
         });
     };
     with_h2(
-        Limits::new(IDLE_NS),
+        Limits::new(IDLE_NS, None),
         || false,
         on_request,
         |mut handle| async move {

@@ -10,12 +10,13 @@ use crate::proxy::stream::Incoming;
 use quinn::{ConnectionError, RecvStream, SendStream};
 use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};
+use std::num::NonZeroU32;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-/// Requests of a connection, after which it is asked to end (LR-52).
+/// Requests of a connection, after which it is asked to end, unless the listener says otherwise (LR-52).
 pub const REQUESTS: u32 = 1000;
 /// Bytes of heads of the requests under way on one connection; another is refused unprocessed.
 const HEADS_BYTES: usize = 1024 * 1024;
@@ -36,9 +37,9 @@ pub struct Limits {
 }
 
 impl Limits {
-    /// The usual ones.
-    pub fn new(idle_ns: u64, head_ns: u64) -> Limits {
-        Limits { idle_ns, head_ns, requests: REQUESTS }
+    /// The usual ones, with as many requests as the listener says, if it does.
+    pub fn new(idle_ns: u64, head_ns: u64, requests: Option<NonZeroU32>) -> Limits {
+        Limits { idle_ns, head_ns, requests: requests.map_or(REQUESTS, NonZeroU32::get) }
     }
 }
 

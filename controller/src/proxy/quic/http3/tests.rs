@@ -162,7 +162,7 @@ fn a_response_that_breaks_off_is_reset() {
 // Holds LR-11
 #[test]
 fn closes_a_connection_without_requests_and_not_one_with_them() {
-    let limits = Limits { idle_ns: SECOND_NS / 20, ..Limits::new(0, 10 * SECOND_NS) };
+    let limits = Limits { idle_ns: SECOND_NS / 20, ..Limits::new(0, 10 * SECOND_NS, None) };
     let server = Server::with(1, limits, |_| {});
     run(async move {
         let client = Client::new(&server);
@@ -181,7 +181,7 @@ fn closes_a_connection_without_requests_and_not_one_with_them() {
 // Holds LR-52
 #[test]
 fn asks_a_client_to_leave_after_its_requests() {
-    let limits = Limits { requests: 3, ..Limits::new(60 * SECOND_NS, 10 * SECOND_NS) };
+    let limits = Limits { requests: 3, ..Limits::new(60 * SECOND_NS, 10 * SECOND_NS, None) };
     let server = Server::with(1, limits, |_| {});
     run(async move {
         let client = Client::new(&server);
@@ -242,8 +242,9 @@ fn what_a_client_does_not_take_is_not_kept() {
 // Holds LR-1
 #[test]
 fn under_load_clients_show_their_address_first() {
-    let server =
-        Server::with(2, Limits::new(60 * SECOND_NS, 10 * SECOND_NS), |endpoint| endpoint.set_trusted(0));
+    let server = Server::with(2, Limits::new(60 * SECOND_NS, 10 * SECOND_NS, None), |endpoint| {
+        endpoint.set_trusted(0)
+    });
     run(async move {
         for _ in 0..6 {
             let client = Client::new(&server);

@@ -217,7 +217,7 @@ fn what_means_nothing_is_skipped() {
 // Holds LR-12
 #[test]
 fn a_head_that_does_not_come_is_not_waited_for() {
-    let limits = Limits { head_ns: SECOND_NS / 20, ..Limits::new(60 * SECOND_NS, 0) };
+    let limits = Limits { head_ns: SECOND_NS / 20, ..Limits::new(60 * SECOND_NS, 0, None) };
     let server = Server::with(1, limits, |_| {});
     run(async move {
         let connection = Client::new(&server).try_connect().await.unwrap();

@@ -53,7 +53,7 @@ pub fn certificate(
 
 impl Server {
     pub fn start(workers: usize) -> Server {
-        Server::with(workers, Limits::new(60 * SECOND_NS, 10 * SECOND_NS), |_| {})
+        Server::with(workers, Limits::new(60 * SECOND_NS, 10 * SECOND_NS, None), |_| {})
     }
 
     pub fn with(workers: usize, limits: Limits, adapt: fn(&mut Endpoint)) -> Server {
