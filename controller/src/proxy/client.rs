@@ -27,7 +27,7 @@ pub struct Origin {
     pub vip: SocketAddr,
     pub counters: Arc<ListenerColumn>,
     pub version: HttpVersion,
-    /// What was agreed upon with a client that speaks TLS over TCP.
+    /// What was agreed upon with a client that speaks TLS.
     pub tls: Option<TlsSession>,
     /// Requests of an HTTP/1 connection that have begun.
     requests: Cell<u32>,

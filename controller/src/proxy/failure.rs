@@ -91,6 +91,7 @@ pub fn refusal_text(refusal: Refusal) -> &'static str {
         Refusal::Coding => "unsupported Transfer-Encoding",
         Refusal::Framing => "both Content-Length and Transfer-Encoding",
         Refusal::ConnectionField => "connection-specific header",
+        Refusal::Late => "request head incomplete within the request timeout",
         Refusal::Chunk => "malformed chunk",
     }
 }

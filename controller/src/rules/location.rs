@@ -38,7 +38,8 @@ fn scheme(https: bool) -> &'static [u8] {
     if https { b"https" } else { b"http" }
 }
 
-/// Appends the value of Location (LR-97, LR-99). False if it would be unreasonably long, or `asked` names no host; then
+/// Appends the value of Location (LR-97, LR-99). What a URI cannot hold of path and query is percent-encoded; what is
+/// encoded already stays as it is. False if it would be unreasonably long, or `asked` names no host; then
 /// what was appended means nothing.
 pub fn redirect_location(
     out: &mut Vec<u8>,
@@ -70,6 +71,7 @@ pub fn redirect_location(
         out.push(b'?');
         out.extend_from_slice(&query);
     }
+    percent_encode(out, start);
     !host.is_empty() && out.len() <= TEXT_BYTES_MAX
 }
 
@@ -87,6 +89,26 @@ pub fn rewrite_target(out: &mut Vec<u8>, rewrite: &Rewrite, asked: &Asked<'_>, c
         out.extend_from_slice(&query);
     }
     out.len() - start <= TEXT_BYTES_MAX
+}
+
+/// Encodes what neither a path nor a query may hold (RFC 3986 sections 3.3 and 3.4) from `start` on.
+fn percent_encode(out: &mut Vec<u8>, start: usize) {
+    let is_allowed = |text: &[u8], at: usize| match text[at] {
+        // Else it begins no encoded byte.
+        b'%' => text.get(at + 1..at + 3).is_some_and(|code| code.iter().all(u8::is_ascii_hexdigit)),
+        byte => byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=:@/?".contains(&byte),
+    };
+    let text = &out[start..];
+    let Some(first) = (0..text.len()).find(|&at| !is_allowed(text, at)) else { return };
+    let rest = out.split_off(start + first);
+    for (at, &byte) in rest.iter().enumerate() {
+        if is_allowed(&rest, at) {
+            out.push(byte);
+        } else {
+            let digit = |nibble: u8| b"0123456789ABCDEF"[usize::from(nibble)];
+            out.extend_from_slice(&[b'%', digit(byte >> 4), digit(byte & 15)]);
+        }
+    }
 }
 
 fn default_port(https: bool) -> u16 {
@@ -175,6 +197,34 @@ mod tests {
             &asked(),
             "http://www.example.com/http/www.example.com/80/a/b?q=c=d&h=www.example.com",
         );
+    }
+
+    // Holds LR-97
+    #[test]
+    fn what_a_uri_cannot_hold_is_encoded_once() {
+        let leads_to = |path: &[u8], query: &[u8], expected: &str| {
+            leads(
+                &redirect(),
+                &Asked { path, query, ..asked() },
+                &format!("http://www.example.com{expected}"),
+            );
+        };
+        leads_to(b"/caf\xc3\xa9/\xff", b"q=\xe4", "/caf%C3%A9/%FF?q=%E4");
+        leads_to(b"/a%20b/%c3%a9", b"x=%2f", "/a%20b/%c3%a9?x=%2f");
+        // A lone percent sign, and those too near to the end.
+        leads_to(b"/100%/%zz/%4", b"%", "/100%25/%25zz/%254?%25");
+        leads_to(b"/\"<>\\^`{|}[]", b"#", "/%22%3C%3E%5C%5E%60%7B%7C%7D%5B%5D?%23");
+        let allowed = "/-._~!$&'()*+,;=:@09azAZ";
+        leads_to(allowed.as_bytes(), b"a=b/?c", &format!("{allowed}?a=b/?c"));
+        // Whatever the bytes, encoding what is encoded changes nothing.
+        let every: Vec<u8> = (0..=255).collect();
+        let mut once = every.clone();
+        percent_encode(&mut once, 7);
+        assert!(once[7..].iter().all(|byte| byte.is_ascii_graphic()));
+        assert_eq!(once[..7], every[..7]);
+        let mut twice = once.clone();
+        percent_encode(&mut twice, 7);
+        assert_eq!(twice, once);
     }
 
     #[test]

@@ -139,6 +139,33 @@ fn handshakes_that_clients_break_off_are_counted() {
     assert_eq!(failures(), 1);
 }
 
+// Holds LR-12
+#[test]
+fn a_head_that_never_comes_whole_is_answered_and_logged() {
+    let server = Server::named("x");
+    let (mut quic, roots) = Quic::new(server.address, 1);
+    quic.balancer.snapshot.listeners[1].request_timeout_ms = 50;
+    quic.balancer.publish();
+    let address = quic.address;
+    run(async move {
+        let connection = client(&roots).connect(address, "a.example").unwrap().await.unwrap();
+        let mut requests = requests(&connection).await;
+        let (mut sending, mut receiving) = connection.open_bi().await.unwrap();
+        // A frame of HEADERS that says it is 50 bytes long, and one of them.
+        sending.write_all(&[1, 50, 0]).await.unwrap();
+        let answer = receiving.read_to_end(1 << 16).await.unwrap();
+        assert!(answer.ends_with(b"</html>\n"), "{answer:?}");
+        // The connection goes on.
+        let got = exchange(&mut requests, Request::get("https://a.example/"), Bytes::new()).await;
+        assert_eq!(got, (200, b"x".to_vec()));
+    });
+    let log = quic.balancer.into_log();
+    let told = |name: &str| &log[0][name];
+    assert_eq!((told("status"), told("error_source"), log.len()), (&408.into(), &"client".into(), 2));
+    assert_eq!(told("error"), "request head incomplete within the request timeout");
+    assert_eq!(told("server_protocol"), "HTTP/3.0");
+}
+
 // Holds LR-1, LR-3
 #[test]
 fn requests_of_http_3_go_the_way_of_all_others() {
@@ -169,6 +196,7 @@ fn requests_of_http_3_go_the_way_of_all_others() {
     let log = quic.balancer.into_log();
     assert_eq!(log.len(), 12);
     assert!(log.iter().all(|line| line["server_protocol"] == "HTTP/3.0"), "{:?}", log[0]);
+    assert!(log.iter().all(|line| line["ssl_protocol"] == "TLSv1.3"), "{:?}", log[0]);
 }
 
 // Holds LR-1

@@ -124,6 +124,12 @@ fn redirects_lead_where_the_rule_says() {
     });
     let response = get(&balancer, "/a/b?c", "");
     assert_eq!((response.status, response.header("location")), (308, Some("https://a.example/a/b?c")));
+    let strange = get(&balancer, "/<a>/a%20b/100%?q={\"x\"}", "");
+    assert_eq!(
+        strange.header("location"),
+        Some("https://a.example/%3Ca%3E/a%20b/100%25?q=%7B%22x%22%7D"),
+        "what a URI cannot hold is encoded, and what is encoded stays"
+    );
     let port = balancer.address.port();
     assert_eq!(
         get(&balancer, "/old/x/rest/of", "").header("location"),

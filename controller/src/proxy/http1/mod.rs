@@ -86,6 +86,9 @@ pub enum Refusal {
     /// In HTTP/2 or HTTP/3, a field that is for one HTTP/1.1 connection (RFC 9113 section 8.2.2).
     #[error("connection-specific header")]
     ConnectionField,
+    /// In HTTP/3, the head was not there in time (LR-12).
+    #[error("head incomplete within the request timeout")]
+    Late,
     /// A chunk's size, extension, end, or a trailer is malformed.
     #[error("malformed chunk")]
     Chunk,
@@ -96,6 +99,7 @@ impl Refusal {
     pub fn status(self) -> u16 {
         match self {
             Refusal::Method => 405,
+            Refusal::Late => 408,
             Refusal::TargetTooLong => 414,
             Refusal::Version => 505,
             _ => 400,

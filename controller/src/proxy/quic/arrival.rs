@@ -8,8 +8,10 @@ use crate::proxy::client::{HttpVersion, Origin};
 use crate::proxy::connection::serve_stream;
 use crate::proxy::memory::Pressure;
 use crate::proxy::reactor;
+use crate::proxy::tls::TlsSession;
 use crate::proxy::worker::{Slot, Worker};
 use quinn::Connection;
+use quinn::crypto::rustls::HandshakeData;
 use std::future::{Future, poll_fn};
 use std::net::SocketAddr;
 use std::pin::pin;
@@ -91,7 +93,8 @@ async fn serve(
     drop(target);
     let _open = OpenConnection::new(counters.clone());
     // As of the handshake: the client may go on from elsewhere.
-    let origin = Rc::new(Origin::new(peer, address, counters, HttpVersion::Http3));
+    let origin = Origin::new(peer, address, counters, HttpVersion::Http3).over_tls(agreed(&connection));
+    let origin = Rc::new(origin);
     let listener = slot.clone();
     let leaves = move || listener.is_closing() || !listener.target().addresses.contains(&address);
     let on_request = move |incoming| {
@@ -104,4 +107,18 @@ async fn serve(
         });
     };
     http3::serve(connection, limits, leaves, on_request).await;
+}
+
+/// What was agreed upon. QUIC is of TLS 1.3 alone; which of its suites, and whether a session went on, quinn does not
+/// tell.
+fn agreed(connection: &Connection) -> TlsSession {
+    let data = connection.handshake_data().and_then(|data| data.downcast::<HandshakeData>().ok());
+    TlsSession {
+        is_http2: false,
+        version: "TLSv1.3",
+        cipher: "",
+        server_name: data.and_then(|data| data.server_name).map(Box::from),
+        is_resumed: false,
+        client_certificate: None,
+    }
 }

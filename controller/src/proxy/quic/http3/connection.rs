@@ -5,6 +5,7 @@ use super::control::{CONTROL, receive};
 use super::frame::{Fault, Frames, GOAWAY, HEADERS, SETTINGS, is_known, push_frame, push_number};
 use super::head::{Fields, SECTION_MAX};
 use super::stream::{RequestStream, Sending};
+use crate::proxy::http1::Refusal;
 use crate::proxy::reactor::{self, Timer};
 use crate::proxy::stream::Incoming;
 use quinn::{ConnectionError, RecvStream, SendStream};
@@ -280,28 +281,33 @@ async fn request(
     let read = {
         let mut reading = pin!(read_head(&mut frames, &live));
         poll_fn(|cx| match reading.as_mut().poll(cx) {
-            Poll::Ready(read) => Poll::Ready(read),
-            Poll::Pending => timer.poll_expired(cx).map(|()| Err(Fault::Error(Code::REQUEST_INCOMPLETE))),
+            Poll::Ready(read) => Poll::Ready(Some(read)),
+            Poll::Pending => timer.poll_expired(cx).map(|()| None),
         })
         .await
     };
     drop(timer);
     match read {
-        Ok((fields, ends)) => {
+        // What there is of it is answered and logged, and no more is read.
+        None => {
+            let stream = RequestStream::new(frames, sending, None, live);
+            on_request(Incoming { head: Vec::new(), refusal: Some(Refusal::Late), stream: Rc::new(stream) });
+        }
+        Some(Ok((fields, ends))) => {
             let (head, refusal) = fields.head(ends);
             let length = fields.length();
             let stream = RequestStream::new(frames, sending, length, live);
             on_request(Incoming { head, refusal, stream: Rc::new(stream) });
         }
-        Err(Fault::Gone) => {
+        Some(Err(Fault::Gone)) => {
             frames.stop(Code::REQUEST_CANCELLED);
             sending.reset(Code::REQUEST_CANCELLED);
         }
-        Err(Fault::Error(code)) if code.is_of_stream() => {
+        Some(Err(Fault::Error(code))) if code.is_of_stream() => {
             frames.stop(code);
             sending.reset(code);
         }
-        Err(Fault::Error(code)) => live.fail(code),
+        Some(Err(Fault::Error(code))) => live.fail(code),
     }
 }
 
