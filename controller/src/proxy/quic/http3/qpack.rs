@@ -314,19 +314,22 @@ mod tests {
     #[test]
     fn reads_what_it_wrote() {
         let mut headers = HeaderMap::new();
-        let long = "v".repeat(700);
+        let [seventh, whole, long] = [127, 300, 350].map(|length| "v".repeat(length));
         let all = [
             ("content-type", "text/plain"),
             ("content-type", "text/unknown"),
             ("x-own", ""),
             ("a-name-of-more-than-seven-bytes", long.as_str()),
+            // What just does not fit the first byte, and what fills the bytes behind it.
+            ("x-seven", seventh.as_str()),
+            ("x-whole", whole.as_str()),
             ("server", "us"),
             ("x-frame-options", "sameorigin"),
         ];
         for (name, value) in all {
             headers.append(name, value.parse().unwrap());
         }
-        for status in [103, 200, 404, 500, 204, 418, 599] {
+        for status in [100, 103, 200, 404, 500, 204, 418, 599] {
             let status = StatusCode::from_u16(status).unwrap();
             let mut section = Vec::new();
             encode_response(&mut section, status, &headers);
@@ -334,13 +337,46 @@ mod tests {
             expected.extend(
                 headers.iter().map(|(name, value)| (name.to_string(), value.to_str().unwrap().into())),
             );
-            assert_eq!(decoded(&section), Ok(expected));
+            assert_eq!(decoded(&section), Ok(expected.clone()));
+            let mut trailers = Vec::new();
+            encode_trailers(&mut trailers, &headers);
+            assert_eq!(decoded(&trailers), Ok(expected[1..].to_vec()));
         }
+    }
+
+    /// A Huffman-coded string: `code` so many times, then the ones that fill the last byte.
+    fn coded(code: &str, count: usize) -> Vec<u8> {
+        let mut bits = code.repeat(count);
+        while !bits.len().is_multiple_of(8) {
+            bits.push('1');
+        }
+        let bytes = (0..bits.len()).step_by(8).map(|at| u8::from_str_radix(&bits[at..at + 8], 2).unwrap());
+        let bytes: Vec<u8> = bytes.collect();
+        [&[0x80 | bytes.len() as u8], &*bytes].concat()
+    }
+
+    #[test]
+    fn reads_coded_strings_as_long_as_may_be() {
+        // The shortest code, that of `0`, and the longest, that of LF; `:path` is five bytes.
+        for (code, text) in [("00000", "0"), ("111111111111111111111111111100", "\n")] {
+            for count in [1, 10, 16] {
+                let section = [&[0, 0, 0x51], &*coded(code, count)].concat();
+                let expected = fields(&[(":path", &text.repeat(count))]);
+                assert_eq!(decoded(&section), Ok(expected), "{text:?} {count}");
+                assert_eq!(decode(&section, 5 + count, |_, _| {}), Ok(()), "{text:?} {count}");
+                let refused = decode(&section, 4 + count, |_, _| {});
+                assert_eq!(refused, Err(SectionError::TooLong), "{text:?} {count}");
+            }
+        }
+        // A name that is written out: its length has three bits.
+        let section = b"\0\0\x2a\x64\x02\x86\xa8\xeb\x10\x64\x9c\xbf";
+        assert_eq!(decoded(section), Ok(fields(&[("302", "no-cache")])));
+        assert_eq!(decoded(b"\0\0\x51\x81\0"), Err(SectionError::Malformed), "padding of zeros");
     }
 
     #[test]
     fn refuses_a_dynamic_table_and_what_ends_early() {
-        let refused: [&[u8]; 9] = [
+        let refused: [&[u8]; 11] = [
             &[],
             &[0],
             // Required Insert Count 1; an indexed line, a name and lines after the base of the dynamic table.
@@ -348,6 +384,9 @@ mod tests {
             &[0, 0, 0x80],
             &[0, 0, 0x40, 0],
             &[0, 0, 0x10],
+            // The same with as much behind them as a line of another kind would have.
+            &[0, 0, 0x10, 0],
+            &[0, 0, 0x00, 0],
             // Past the static table's end; a string longer than the section; an integer without end.
             &[0, 0, 0xff, 36],
             &[0, 0, 0x51, 5, b'a'],
