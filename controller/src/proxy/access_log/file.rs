@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 
-/// Batches waiting for the writer, at most 8 MB.
-const QUEUE: usize = 256;
+/// Batches waiting for the writer, some 8 MB.
+const QUEUE: usize = 128;
 
 /// The writer's thread, and what workers send their batches to.
 pub type Writer = (JoinHandle<()>, SyncSender<Vec<u8>>);

@@ -29,7 +29,7 @@ pub enum AccessLog {
 }
 
 /// Bytes a worker gathers before it hands them over.
-const BATCH_BYTES: usize = 32 * 1024;
+const BATCH_BYTES: usize = 64 * 1024;
 /// Longest value of a recorded header, and longest of all of a line together, in bytes (LR-54).
 pub const HEADER_BYTES_MAX: usize = 1024;
 /// See [`HEADER_BYTES_MAX`].

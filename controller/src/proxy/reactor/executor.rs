@@ -54,7 +54,8 @@ impl Remote {
 
 struct TaskWaker {
     id: TaskId,
-    /// Set while the task is in a queue, so that it is there at most once.
+    /// Set while the task is in this thread's queue, so that it is not there twice. Only this thread looks at it: what
+    /// others knew of it might be old, and the wake-up they leave out the one that counts.
     queued: AtomicBool,
     remote: Arc<Remote>,
 }
@@ -65,12 +66,12 @@ impl Wake for TaskWaker {
     }
 
     fn wake_by_ref(self: &Arc<Self>) {
-        if self.queued.swap(true, Ordering::AcqRel) {
-            return;
-        }
         let here = LOCAL.with_borrow(|local| match local {
             Some((remote, ready)) if Arc::ptr_eq(remote, &self.remote) => {
-                ready.borrow_mut().push_back(self.id);
+                if !self.queued.load(Ordering::Relaxed) {
+                    self.queued.store(true, Ordering::Relaxed);
+                    ready.borrow_mut().push_back(self.id);
+                }
                 true
             }
             _ => false,
@@ -83,10 +84,9 @@ impl Wake for TaskWaker {
 
 struct Task {
     generation: u32,
-    /// Taken out while the task runs.
-    future: Option<Pin<Box<dyn Future<Output = ()>>>>,
+    /// Taken out while the task runs. The waker goes along: to clone it would cost two atomic operations a step.
+    run: Option<(Pin<Box<dyn Future<Output = ()>>>, Waker)>,
     handle: Arc<TaskWaker>,
-    waker: Waker,
 }
 
 /// The tasks of one reactor.
@@ -115,7 +115,7 @@ impl Executor {
         let id = TaskId { slot, generation };
         let handle = Arc::new(TaskWaker { id, queued: AtomicBool::new(true), remote: self.remote.clone() });
         let waker = Waker::from(handle.clone());
-        entry.insert(Task { generation, future: Some(Box::pin(future)), handle, waker });
+        entry.insert(Task { generation, run: Some((Box::pin(future), waker)), handle });
         self.ready.borrow_mut().push_back(id);
     }
 
@@ -140,8 +140,8 @@ impl Executor {
             self.tasks.borrow_mut().get_mut(slot).filter(|task| task.generation == id.generation).and_then(
                 |task| {
                     // Before the poll: a wake-up during it must queue the task again.
-                    task.handle.queued.store(false, Ordering::Release);
-                    Some((task.future.take()?, task.waker.clone()))
+                    task.handle.queued.store(false, Ordering::Relaxed);
+                    task.run.take()
                 },
             );
         let Some((mut future, waker)) = taken else { return };
@@ -150,7 +150,7 @@ impl Executor {
         let polled =
             catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(&mut Context::from_waker(&waker))));
         if let Ok(Poll::Pending) = polled {
-            self.tasks.borrow_mut()[slot].future = Some(future);
+            self.tasks.borrow_mut()[slot].run = Some((future, waker));
         } else {
             if polled.is_err() {
                 log::error!("a task of this worker panicked; its connection is closed");
