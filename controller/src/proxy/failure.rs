@@ -2,13 +2,16 @@
 
 use super::access_log::ErrorSource;
 use super::http1::Refusal;
+use super::request::CLIENT_CLOSED;
 use std::io;
 
 /// Why a request did not end as it should.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Failure {
-    /// The client closed, or broke the connection.
+    /// The client closed, or broke the connection, and waits for no answer.
     ClientGone,
+    /// As [`Failure::ClientGone`], within the request's body.
+    ClientLeft,
     /// The client sent nothing, or read nothing, for the request timeout.
     ClientSlow,
     /// The request's body is malformed.
@@ -45,7 +48,10 @@ pub enum Failure {
 pub fn blame(failure: Failure, started: bool) -> (u16, ErrorSource, &'static str) {
     use ErrorSource::{Client, Server, Us};
     match failure {
-        Failure::ClientGone => (499, Client, "client closed before the response was complete"),
+        Failure::ClientLeft if !started => (400, Client, CLIENT_CLOSED),
+        Failure::ClientGone | Failure::ClientLeft => {
+            (499, Client, "client closed before the response was complete")
+        }
         Failure::ClientSlow if started => (499, Client, "client read nothing for the request timeout"),
         Failure::ClientSlow => (408, Client, "request body incomplete within the request timeout"),
         Failure::RequestBody(refusal) => (400, Client, refusal_text(refusal)),

@@ -124,7 +124,7 @@ impl Client {
                         if progress.started.get() {
                             record.status = status;
                             if progress.ends_by_close.get() { Next::Abort } else { Next::Cut }
-                        } else if failure == Failure::ClientGone {
+                        } else if matches!(failure, Failure::ClientGone | Failure::ClientLeft) {
                             record.status = status;
                             Next::Cut
                         } else {

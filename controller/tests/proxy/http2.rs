@@ -180,7 +180,8 @@ fn a_reset_reaches_the_other_side() {
         }
     });
     let log = balancer.into_log();
-    assert_eq!((&log[0]["status"], &log[1]["status"]), (&500.into(), &499.into()));
+    assert_eq!((&log[0]["status"], &log[1]["status"]), (&500.into(), &400.into()));
+    assert_eq!(log[1]["error"], "client closed before the request was complete");
 }
 
 /// A request under way ends well, and the client is told to open no more.

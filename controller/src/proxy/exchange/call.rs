@@ -65,14 +65,14 @@ impl Exchange<'_> {
         let progress = self.progress;
         loop {
             progress.upload_waits.set(Waits::Client);
-            let data = poll_fn(|cx| stream.poll_body(cx)).await.map_err(|_| Failure::ClientGone)?;
+            let data = poll_fn(|cx| stream.poll_body(cx)).await.map_err(|_| Failure::ClientLeft)?;
             let Some(data) = data else { break };
             progress.body_received.set(progress.body_received.get() + data.len() as u64);
             if !self.send_data(call, &data).await {
                 return Ok(None);
             }
         }
-        poll_fn(|cx| stream.poll_trailers(cx)).await.map_err(|_| Failure::ClientGone)
+        poll_fn(|cx| stream.poll_trailers(cx)).await.map_err(|_| Failure::ClientLeft)
     }
 
     /// The data of a body that is framed as in HTTP/1.1.
@@ -109,9 +109,9 @@ impl Exchange<'_> {
             progress.upload_waits.set(Waits::Client);
             poll_fn(|cx| client.poll_readable(cx)).await;
             let bytes = loan.bytes();
-            let read = poll_fn(|cx| client.poll_read(cx, bytes)).await.map_err(|_| Failure::ClientGone)?;
+            let read = poll_fn(|cx| client.poll_read(cx, bytes)).await.map_err(|_| Failure::ClientLeft)?;
             if read == 0 {
-                return Err(Failure::ClientGone);
+                return Err(Failure::ClientLeft);
             }
             pending.clear();
             pending.extend_from_slice(&bytes[..read]);

@@ -50,9 +50,9 @@ impl Exchange<'_> {
             progress.upload_waits.set(Waits::Client);
             poll_fn(|cx| client.poll_readable(cx)).await;
             let bytes = loan.bytes();
-            let read = poll_fn(|cx| client.poll_read(cx, bytes)).await.map_err(|_| Failure::ClientGone)?;
+            let read = poll_fn(|cx| client.poll_read(cx, bytes)).await.map_err(|_| Failure::ClientLeft)?;
             if read == 0 {
-                return Err(Failure::ClientGone);
+                return Err(Failure::ClientLeft);
             }
             let used = decoder.consume(&bytes[..read]).map_err(Failure::RequestBody)?;
             progress.body_received.set(progress.body_received.get() + used as u64);
@@ -95,7 +95,7 @@ impl Exchange<'_> {
                 polled
             })
             .await
-            .map_err(|_| Failure::ClientGone)?;
+            .map_err(|_| Failure::ClientLeft)?;
             progress.upload_waits.set(Waits::Server);
             if waits {
                 if self.write_to_server(&mut [IoSlice::new(head)]).await.is_err() {
@@ -131,7 +131,7 @@ impl Exchange<'_> {
             Some(_) => return Err(Failure::RequestBody(Refusal::Length)),
             None => {
                 let trailers =
-                    poll_fn(|cx| stream.poll_trailers(cx)).await.map_err(|_| Failure::ClientGone)?;
+                    poll_fn(|cx| stream.poll_trailers(cx)).await.map_err(|_| Failure::ClientLeft)?;
                 end.extend_from_slice(b"0\r\n");
                 if let Some(trailers) = trailers {
                     http1_trailers(&mut end, &trailers).map_err(Failure::RequestBody)?;
