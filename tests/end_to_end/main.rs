@@ -3,6 +3,7 @@
 //! Every test has a lab of its own (1.5 s), so that none depends on another. Run with `--test-threads=1`: times and
 //! distributions are measured. What a failed test leaves behind is in `lab-logs/`.
 
+mod aborts;
 mod bad_input;
 mod certificates;
 mod client;
@@ -27,6 +28,7 @@ mod sessions;
 mod shares;
 mod slow_start;
 mod stage;
+mod status_codes;
 mod transfer;
 mod web_clients;
 mod websocket;
