@@ -148,8 +148,9 @@ impl Client {
                 out
             };
             let body = if whole(&progress) { copied.take() } else { None };
-            let to_head = request.method.of(head_bytes) == b"HEAD";
-            mirror::send(&self.worker, group, copied_head, body, to_head, target.request_ns);
+            let kind =
+                mirror::Kind { to_head: request.method.of(head_bytes) == b"HEAD", framing: request.framing };
+            mirror::send(&self.worker, group, copied_head, body, kind, target.request_ns);
         }
         record.request_bytes = head as u64 + progress.body_first.get() + progress.body_received.get();
         self.finish(target, request, head_bytes, &decision, &record, sent);
@@ -378,6 +379,10 @@ impl Attempts<'_> {
                         progress.sent.set(false);
                         progress.uploaded.set(false);
                         progress.body_first.set(0);
+                        // It is taken anew with the next attempt.
+                        if let Some(copied) = &mut *progress.copied.borrow_mut() {
+                            *copied = Copied::default();
+                        }
                         continue;
                     }
                     Err(error) if is_of_server(error) => {
@@ -479,7 +484,8 @@ impl Attempts<'_> {
         progress: &Progress,
         record: &mut Record,
     ) -> Result<Complete, Failure> {
-        let link = match server.links.take() {
+        let keeps = self.group.keep_alive;
+        let link = match server.links.take().filter(|_| keeps) {
             Some(link) => {
                 record.reused = true;
                 link
@@ -487,7 +493,7 @@ impl Attempts<'_> {
             None => {
                 let (stream, local) = self.connect(server).await?;
                 match stream {
-                    ServerStream::Plain(stream) => server.links.add(stream, local)?,
+                    ServerStream::Plain(stream) => server.links.add(stream, local, keeps)?,
                     ServerStream::Tls(_) => return Err(Failure::Handshake),
                 }
             }

@@ -1,11 +1,14 @@
 //! gRPC groups: servers that speak HTTP/2, from h2, asked by HTTP/1.1 clients, which see the same in their words.
 
-use crate::harness::{Balancer, PATIENCE, header};
+use crate::harness::{Balancer, PATIENCE, Server, header};
+use crate::https::Authority;
 use bytes::Bytes;
-use controller::snapshot::UpstreamProtocol;
+use controller::model::{Actions, Condition, Extension, Final, Forward, GroupShare, Ordered, Pattern};
+use controller::snapshot::{GroupSnapshot, RuleSnapshot, ServerSnapshot, Snapshot, UpstreamProtocol};
 use h2::server::SendResponse;
 use h2::{Reason, RecvStream};
 use http::{HeaderMap, Request, Response};
+use rustls::pki_types::ServerName;
 use std::future::Future;
 use std::io::BufRead;
 use std::net::SocketAddr;
@@ -218,4 +221,136 @@ fn a_client_that_leaves_cancels_its_call() {
     client.head();
     drop(client);
     assert_eq!(cancelled.recv_timeout(PATIENCE).unwrap(), Reason::CANCEL);
+}
+
+#[test]
+fn a_group_that_keeps_no_connections_has_one_for_each_call() {
+    let server = GrpcServer::new(echo);
+    let mut balancer = balancer(&server);
+    balancer.snapshot.groups[0].keepalive = false;
+    balancer.publish();
+    for _ in 0..3 {
+        let mut client = balancer.client();
+        let response = client.request(&format!("{POST}Content-Length: 2\r\n\r\nhi"));
+        assert_eq!((response.status, response.body.as_slice()), (200, &b"hi"[..]));
+    }
+    assert_eq!(server.connections.load(Ordering::SeqCst), 3);
+}
+
+/// A second group of the server at `address`, which gets copies of everything.
+fn mirrored(snapshot: &mut Snapshot, address: SocketAddr, protocol: UpstreamProtocol) {
+    let server = ServerSnapshot { id: 2, address, weight: 100, ramp: None };
+    snapshot.groups.push(GroupSnapshot { protocol, ..GroupSnapshot::new("mirror", vec![server]) });
+    let forward = Forward { groups: vec![GroupShare { group: 0, weight: 100 }], sticky_secs: None };
+    snapshot.listeners[0].rules = vec![RuleSnapshot {
+        id: "m".into(),
+        conditions: vec![Condition::Path(vec![Pattern::glob("/*")])],
+        actions: Actions {
+            extensions: vec![Ordered { order: 1, action: Extension::TrafficMirror { group: 1 } }],
+            last: Some(Ordered { order: 2, action: Final::Forward(forward) }),
+        },
+    }];
+}
+
+// Holds LR-106
+#[test]
+fn servers_of_grpc_get_copies_as_they_get_calls() {
+    let (told, copies) = std::sync::mpsc::channel();
+    let mirror = GrpcServer::new(move |request: Request<RecvStream>, mut respond: SendResponse<Bytes>| {
+        let told = told.clone();
+        async move {
+            let path = request.uri().path().to_owned();
+            let mut body = request.into_body();
+            let mut data = Vec::new();
+            while let Some(part) = body.data().await {
+                let part = part.unwrap();
+                body.flow_control().release_capacity(part.len()).unwrap();
+                data.extend_from_slice(&part);
+            }
+            let trailers = body.trailers().await.unwrap().unwrap_or_default();
+            told.send((path, data, trailers)).unwrap();
+            let mut reply = respond.send_response(head(), false).unwrap();
+            reply.send_data(Bytes::from_static(b"nobody reads this"), false).unwrap();
+            reply.send_trailers(status("0")).unwrap();
+        }
+    });
+    let server = GrpcServer::new(echo);
+    for main in [UpstreamProtocol::Grpc, UpstreamProtocol::Http] {
+        let plain = Server::new(|connection, _| {
+            while let Some(head) = connection.head() {
+                let mut end = String::new();
+                while header(&head, "transfer-encoding").is_some() && !end.ends_with("7\r\n\r\n") {
+                    assert!(connection.reader().read_line(&mut end).unwrap() > 0);
+                }
+                connection.answer("plain");
+            }
+        });
+        let address = if main == UpstreamProtocol::Grpc { server.address } else { plain.address };
+        let balancer = Balancer::with(&[address], 1, |snapshot| {
+            snapshot.groups[0].protocol = main.clone();
+            mirrored(snapshot, mirror.address, UpstreamProtocol::Grpc);
+        });
+        let mut client = balancer.client();
+        let chunks = "5\r\nfirst\r\n6\r\nsecond\r\n0\r\nX-Status: 7\r\n\r\n";
+        let response = client.request(&format!("{POST}Transfer-Encoding: chunked\r\n\r\n{chunks}"));
+        assert_eq!(response.status, 200);
+        let (path, data, trailers) = copies.recv_timeout(PATIENCE).unwrap();
+        assert_eq!((path.as_str(), data.as_slice()), ("/a.B/C", &b"firstsecond"[..]), "{main:?}");
+        assert_eq!(trailers["x-status"], "7", "{main:?}");
+        let bodiless =
+            balancer.client().request("GET /a.B/C HTTP/1.1\r\nHost: a.example\r\nTE: trailers\r\n\r\n");
+        assert_eq!(bodiless.status, 200);
+        let (_, data, trailers) = copies.recv_timeout(PATIENCE).unwrap();
+        assert_eq!((data.len(), trailers.len()), (0, 0));
+        assert_eq!(balancer.stats.mirrors_dropped(), 0);
+    }
+}
+
+// Holds LR-106, LR-132
+#[test]
+fn a_call_over_tls_is_copied_to_a_server_of_http_1() {
+    let authority = Authority::new();
+    let server = GrpcServer::new(echo);
+    let (told, copies) = std::sync::mpsc::channel();
+    let told = std::sync::Mutex::new(told);
+    let mirror = Server::new(move |connection, _| {
+        let head = connection.head().unwrap();
+        let mut body = String::new();
+        while !body.ends_with("\r\n\r\n") {
+            assert!(connection.reader().read_line(&mut body).unwrap() > 0, "{body:?}");
+        }
+        told.lock().unwrap().send((head, body)).unwrap();
+        connection.answer("");
+    });
+    let mut balancer = authority.balancer(server.address, 1);
+    balancer.snapshot.groups[0].protocol = UpstreamProtocol::Grpc;
+    mirrored(&mut balancer.snapshot, mirror.address, UpstreamProtocol::Http);
+    balancer.publish();
+    let config = authority.client(&["h2"]);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let tcp = tokio::net::TcpStream::connect(balancer.address).await.unwrap();
+        let name = ServerName::try_from("a.example").unwrap();
+        let stream = tokio_rustls::TlsConnector::from(config).connect(name, tcp).await.unwrap();
+        let (client, connection) = h2::client::handshake(stream).await.unwrap();
+        tokio::spawn(connection);
+        let mut client = client.ready().await.unwrap();
+        let request = Request::post("https://a.example/a.B/C")
+            .header("te", "trailers")
+            .header("content-type", "application/grpc")
+            .body(())
+            .unwrap();
+        let (response, mut sending) = client.send_request(request, false).unwrap();
+        sending.send_data(Bytes::from_static(b"message"), false).unwrap();
+        let mut trailers = HeaderMap::new();
+        trailers.insert("x-status", "5".parse().unwrap());
+        sending.send_trailers(trailers).unwrap();
+        let mut body = response.await.unwrap().into_body();
+        assert_eq!(body.data().await.unwrap().unwrap(), &b"message"[..]);
+        assert_eq!(body.trailers().await.unwrap().unwrap()["grpc-status"], "5");
+    });
+    let (head, body) = copies.recv_timeout(PATIENCE).unwrap();
+    assert_eq!(header(&head, "transfer-encoding"), Some("chunked"));
+    assert_eq!(body, "7\r\nmessage\r\n0\r\nx-status: 5\r\n\r\n");
+    assert_eq!(balancer.into_log()[0]["ssl_protocol"], "TLSv1.3");
 }

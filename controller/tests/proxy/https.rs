@@ -15,10 +15,10 @@ use std::time::Duration;
 const GET: &str = "GET / HTTP/1.1\r\nHost: a.example\r\n\r\n";
 
 /// An authority, with a certificate for `a.example` and a client that trusts it.
-struct Authority(CertifiedIssuer<'static, KeyPair>);
+pub struct Authority(CertifiedIssuer<'static, KeyPair>);
 
 impl Authority {
-    fn new() -> Authority {
+    pub fn new() -> Authority {
         let mut params = CertificateParams::default();
         params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
         Authority(CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap())
@@ -31,7 +31,7 @@ impl Authority {
         CertificateSnapshot { name: "a".into(), chain: chain.pem(), key: key.serialize_pem() }
     }
 
-    fn client(&self, alpn: &[&str]) -> Arc<ClientConfig> {
+    pub fn client(&self, alpn: &[&str]) -> Arc<ClientConfig> {
         let mut roots = RootCertStore::empty();
         roots.add(self.0.der().clone()).unwrap();
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
@@ -45,7 +45,7 @@ impl Authority {
     }
 
     /// A balancer that speaks HTTPS with a certificate of this authority.
-    fn balancer(&self, server: SocketAddr, workers: usize) -> Balancer {
+    pub fn balancer(&self, server: SocketAddr, workers: usize) -> Balancer {
         Balancer::with(&[server], workers, |snapshot| {
             snapshot.certificates = vec![self.certificate()];
             snapshot.listeners[0].protocol = DownstreamProtocol::Https(TlsSnapshot {

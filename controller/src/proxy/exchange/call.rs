@@ -68,11 +68,14 @@ impl Exchange<'_> {
             let data = poll_fn(|cx| stream.poll_body(cx)).await.map_err(|_| Failure::ClientLeft)?;
             let Some(data) = data else { break };
             progress.body_received.set(progress.body_received.get() + data.len() as u64);
+            self.copy_data(&data);
             if !self.send_data(call, &data).await {
                 return Ok(None);
             }
         }
-        poll_fn(|cx| stream.poll_trailers(cx)).await.map_err(|_| Failure::ClientLeft)
+        let trailers = poll_fn(|cx| stream.poll_trailers(cx)).await.map_err(|_| Failure::ClientLeft)?;
+        self.copy_end(trailers.as_ref())?;
+        Ok(trailers)
     }
 
     /// The data of a body that is framed as in HTTP/1.1.
@@ -95,6 +98,7 @@ impl Exchange<'_> {
             while at < pending.len() && !decoder.is_done() {
                 let step = decoder.step(&pending[at..]).map_err(Failure::RequestBody)?;
                 let data = at + step.data.start..at + step.data.end;
+                self.copy(&pending[at..at + step.consumed]);
                 at += step.consumed;
                 // Before it is sent: what was taken from the client is not there for another attempt.
                 count.set(count.get() + step.consumed as u64);

@@ -7,6 +7,7 @@ use crate::proxy::failure::Failure;
 use crate::proxy::http1::body::BodyDecoder;
 use crate::proxy::http1::{Framing, Refusal};
 use crate::proxy::stream::{Stream, http1_trailers};
+use http::HeaderMap;
 use std::future::poll_fn;
 use std::io::IoSlice;
 use std::task::Poll;
@@ -108,15 +109,11 @@ impl Exchange<'_> {
             let length = data.len() as u64;
             progress.body_received.set(progress.body_received.get() + length);
             self.set_deadline();
-            let size = match &mut left {
-                Some(left) => {
-                    *left = left.checked_sub(length).ok_or(Failure::RequestBody(Refusal::Length))?;
-                    String::new()
-                }
-                None => format!("{length:x}\r\n"),
-            };
-            let end: &[u8] = if left.is_some() { b"" } else { b"\r\n" };
-            [size.as_bytes(), &data, end].into_iter().for_each(|part| self.copy(part));
+            if let Some(left) = &mut left {
+                *left = left.checked_sub(length).ok_or(Failure::RequestBody(Refusal::Length))?;
+            }
+            let (size, end) = self.chunk_around(&data);
+            self.copy_data(&data);
             let mut parts =
                 [IoSlice::new(head), IoSlice::new(size.as_bytes()), IoSlice::new(&data), IoSlice::new(end)];
             if self.write_to_server(&mut parts).await.is_err() {
@@ -132,11 +129,7 @@ impl Exchange<'_> {
             None => {
                 let trailers =
                     poll_fn(|cx| stream.poll_trailers(cx)).await.map_err(|_| Failure::ClientLeft)?;
-                end.extend_from_slice(b"0\r\n");
-                if let Some(trailers) = trailers {
-                    http1_trailers(&mut end, &trailers).map_err(Failure::RequestBody)?;
-                }
-                end.extend_from_slice(b"\r\n");
+                push_last_chunk(&mut end, trailers.as_ref())?;
             }
         }
         self.copy(&end[head.len()..]);
@@ -147,10 +140,47 @@ impl Exchange<'_> {
         Ok(())
     }
 
-    /// Notes a part of the body for the copy that a rule wants.
+    /// What HTTP/1.1 has before and after a part of a body that comes without framing.
+    fn chunk_around(&self, data: &[u8]) -> (String, &'static [u8]) {
+        match self.request.framing {
+            Framing::Length(_) => (String::new(), b""),
+            _ => (format!("{:x}\r\n", data.len()), b"\r\n"),
+        }
+    }
+
+    /// As [`Exchange::copy`], for a part that comes without framing.
+    pub(super) fn copy_data(&self, data: &[u8]) {
+        if self.progress.copied.borrow().is_none() {
+            return;
+        }
+        let (size, end) = self.chunk_around(data);
+        [size.as_bytes(), data, end].into_iter().for_each(|part| self.copy(part));
+    }
+
+    /// As [`Exchange::copy`], for the end of a body that comes without framing.
+    pub(super) fn copy_end(&self, trailers: Option<&HeaderMap>) -> Result<(), Failure> {
+        if self.progress.copied.borrow().is_none() || matches!(self.request.framing, Framing::Length(_)) {
+            return Ok(());
+        }
+        let mut end = Vec::new();
+        push_last_chunk(&mut end, trailers)?;
+        self.copy(&end);
+        Ok(())
+    }
+
+    /// Notes a part of the body, framed as the request's head says, for the copy that a rule wants.
     pub(super) fn copy(&self, part: &[u8]) {
         if let Some(copied) = &mut *self.progress.copied.borrow_mut() {
             copied.push(part);
         }
     }
+}
+
+fn push_last_chunk(out: &mut Vec<u8>, trailers: Option<&HeaderMap>) -> Result<(), Failure> {
+    out.extend_from_slice(b"0\r\n");
+    if let Some(trailers) = trailers {
+        http1_trailers(out, trailers).map_err(Failure::RequestBody)?;
+    }
+    out.extend_from_slice(b"\r\n");
+    Ok(())
 }

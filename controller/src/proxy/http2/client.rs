@@ -58,10 +58,10 @@ impl Links {
         links.iter().find(|link| link.has_room()).cloned()
     }
 
-    /// Speaks HTTP/2 on a new connection, whose own address is `local`.
+    /// Speaks HTTP/2 on a new connection, whose own address is `local`. `is_kept`: it is there for other calls too.
     ///
     /// Errors: [`Failure::Died`].
-    pub fn add<T>(&self, io: T, local: Option<IpAddr>) -> Result<Rc<Link>, Failure>
+    pub fn add<T>(&self, io: T, local: Option<IpAddr>, is_kept: bool) -> Result<Rc<Link>, Failure>
     where
         T: AsyncRead + AsyncWrite + Unpin + 'static,
     {
@@ -83,7 +83,7 @@ impl Links {
             handle: RefCell::new(Some(handle)),
             queue: Rc::default(),
             local,
-            is_single: self.closed.get(),
+            is_single: self.closed.get() || !is_kept,
             calls: Cell::new(0),
             idle_since: Cell::new(reactor::now()),
             probe: Cell::new(Probe::None),
@@ -137,7 +137,7 @@ pub struct Link {
     handle: RefCell<Option<SendRequest<Chunk>>>,
     queue: Rc<Queue>,
     local: Option<IpAddr>,
-    /// The server left before it was there: one call, and it ends.
+    /// One call, and it ends: it is not to be kept, or the server left before it was there.
     is_single: bool,
     calls: Cell<usize>,
     idle_since: Cell<u64>,

@@ -107,7 +107,7 @@ fn calls_carry_messages_and_trailers_both_ways() {
     run(async {
         let (address, mut requests, _orders) = server(100).await;
         let links = Links::default();
-        let link = links.add(connect(address).await, None).unwrap();
+        let link = links.add(connect(address).await, None, true).unwrap();
         let call = link.call(HEAD, false).unwrap();
         write(&call, b"first").await;
         let Received { request, mut respond } = requests.recv().await.unwrap();
@@ -147,7 +147,7 @@ fn calls_carry_messages_and_trailers_both_ways() {
 fn a_large_message_flows_past_every_window() {
     run(async {
         let (address, mut requests, _orders) = server(100).await;
-        let link = Links::default().add(connect(address).await, None).unwrap();
+        let link = Links::default().add(connect(address).await, None, true).unwrap();
         let call = link.call(HEAD, false).unwrap();
         let sent = vec![7; 1_000_000];
         let upload = async {
@@ -183,7 +183,7 @@ fn a_full_connection_takes_no_more_calls() {
     run(async {
         let (address, mut requests, _orders) = server(2).await;
         let links = Links::default();
-        let link = links.add(connect(address).await, None).unwrap();
+        let link = links.add(connect(address).await, None, true).unwrap();
         let first = link.call(HEAD, true).unwrap();
         let Received { respond: mut one, .. } = requests.recv().await.unwrap();
         // The server's settings have come with what it sent meanwhile, or come now.
@@ -203,7 +203,7 @@ fn a_full_connection_takes_no_more_calls() {
 fn failures_say_what_is_safe_to_repeat() {
     run(async {
         let (address, mut requests, orders) = server(100).await;
-        let link = Links::default().add(connect(address).await, None).unwrap();
+        let link = Links::default().add(connect(address).await, None, true).unwrap();
         for (reason, failure) in [
             (Reason::REFUSED_STREAM, Failure::Unprocessed),
             (Reason::INTERNAL_ERROR, Failure::Reset),
@@ -239,7 +239,7 @@ fn a_connection_told_to_go_ends_with_its_calls() {
     run(async {
         let (address, mut requests, orders) = server(100).await;
         let links = Links::default();
-        let link = links.add(connect(address).await, None).unwrap();
+        let link = links.add(connect(address).await, None, true).unwrap();
         let call = link.call(HEAD, true).unwrap();
         let mut received = requests.recv().await.unwrap();
         assert!(orders.send(Order::Leave).is_ok());
@@ -257,7 +257,7 @@ fn a_server_that_left_has_its_connections_closed_after_their_calls() {
     run(async {
         let (address, mut requests, _orders) = server(100).await;
         let links = Links::default();
-        let link = links.add(connect(address).await, "127.0.0.1".parse().ok()).unwrap();
+        let link = links.add(connect(address).await, "127.0.0.1".parse().ok(), true).unwrap();
         links.keep_sources(&["127.0.0.1".parse().unwrap()]);
         assert!(links.take().is_some());
         let call = link.call(HEAD, true).unwrap();
@@ -270,7 +270,7 @@ fn a_server_that_left_has_its_connections_closed_after_their_calls() {
         assert!(requests.recv().await.is_none());
         // One more may have been on its way.
         let (address, mut requests, _orders) = server(100).await;
-        let call = links.add(connect(address).await, None).unwrap().call(HEAD, true).unwrap();
+        let call = links.add(connect(address).await, None, true).unwrap().call(HEAD, true).unwrap();
         let mut received = requests.recv().await.unwrap();
         received.respond.send_response(response(), true).unwrap();
         assert!(head_of(&call).await.is_ok());
@@ -284,7 +284,7 @@ fn a_call_given_up_unanswered_makes_the_connection_prove_itself() {
     run(async {
         let (address, mut requests, _orders) = server(100).await;
         let links = Links::default();
-        let link = links.add(connect(address).await, None).unwrap();
+        let link = links.add(connect(address).await, None, true).unwrap();
         let call = link.call(HEAD, true).unwrap();
         let mut received = requests.recv().await.unwrap();
         drop(call);
