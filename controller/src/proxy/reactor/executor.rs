@@ -82,10 +82,13 @@ impl Wake for TaskWaker {
     }
 }
 
+/// What a step of a task needs.
+type Run = (Pin<Box<dyn Future<Output = ()>>>, Waker);
+
 struct Task {
     generation: u32,
     /// Taken out while the task runs. The waker goes along: to clone it would cost two atomic operations a step.
-    run: Option<(Pin<Box<dyn Future<Output = ()>>>, Waker)>,
+    run: Option<Run>,
     handle: Arc<TaskWaker>,
 }
 
