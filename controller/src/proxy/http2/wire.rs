@@ -352,4 +352,34 @@ mod tests {
         allowance.on_received(Frame { length: 0, kind: DATA, flags: 0 });
         assert!(allowance.is_exceeded);
     }
+
+    #[test]
+    fn data_earns_by_its_length_and_what_makes_work_costs_more_than_a_ping() {
+        let change = |received: bool, kind: u8, length: usize| {
+            let mut allowance = Allowance { left: 1_000, paid: 0, is_exceeded: false };
+            let frame = Frame { length, kind, flags: 0 };
+            if received {
+                allowance.on_received(frame)
+            } else {
+                allowance.on_sent(frame)
+            }
+            allowance.left as i64 - 1_000
+        };
+        let ping = change(true, 6, 8);
+        assert!(ping < 0);
+        for costly in [SETTINGS, RST_STREAM] {
+            assert!(change(true, costly, 6) < ping, "{costly}");
+        }
+        assert_eq!(change(true, HEADERS, 30), 0);
+        for received in [true, false] {
+            let [one, short, long] = [1, 1_000, 16_384].map(|length| change(received, DATA, length));
+            assert!(0 < one && one <= short && short < long, "{one} {short} {long}");
+        }
+        // What is sent pays for a window update for each 4 KB, of the stream and of the connection.
+        assert!(change(false, DATA, 16_384) >= 2 * 16_384 / 4_096);
+        // What is earned is no more than there was at first.
+        let mut allowance = Allowance { left: ALLOWANCE - 1, paid: 0, is_exceeded: false };
+        allowance.on_sent(Frame { length: 16_384, kind: DATA, flags: 0 });
+        assert_eq!(allowance.left, ALLOWANCE);
+    }
 }
