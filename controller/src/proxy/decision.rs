@@ -220,11 +220,12 @@ impl Target {
                     }
                 }
                 Step::Cors(cors) => {
-                    decision.cors = Some(cors);
                     if let Some(lines) = decision.preflight(cors) {
                         decision.outcome = Outcome::Answer(Answer::Preflight(lines));
                         return decision;
                     }
+                    // What any other response gets: a preflight's has its own, and browsers refuse an origin said twice.
+                    decision.cors = Some(cors);
                 }
             }
         }
