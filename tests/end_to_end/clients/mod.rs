@@ -93,8 +93,8 @@ pub fn answer(output: Output) -> Answer {
     let printed = String::from_utf8(output.stderr).expect("text");
     let parts: Vec<&str> = printed.split(MARK).collect();
     let [said, transfer, headers] = parts[..] else { panic!("not of one request: {printed}") };
-    let [transfer, headers] =
-        [transfer, headers].map(|json| serde_json::from_str::<Value>(json).expect("curl writes JSON"));
+    let [transfer, headers] = [transfer, headers]
+        .map(|json| serde_json::from_str::<Value>(json).unwrap_or_else(|error| panic!("{error}: {json}")));
     Answer {
         code: output.status.code().expect("curl ends by itself"),
         status: transfer["response_code"].as_u64().expect("a number"),
