@@ -403,7 +403,6 @@ impl<'a> Decision<'a> {
     /// Whether the client asks to speak another protocol on this connection, and may (RFC 9110 section 7.8, LR-130).
     /// HTTP/2 without TLS is none of them: a server that knows it would take requests that no rule has seen.
     pub fn wants_upgrade(&self, client: &Client) -> bool {
-        let Some(protocols) = self.request.value(Name::Upgrade, self.head) else { return false };
         let is_http = |protocol: &[u8]| {
             ["h2", "http", "tls"].iter().any(|name| {
                 protocol.get(..name.len()).is_some_and(|start| start.eq_ignore_ascii_case(name.as_bytes()))
@@ -411,11 +410,15 @@ impl<'a> Decision<'a> {
         };
         let mut options =
             fields(self.request.fields(), Name::Connection).flat_map(|field| list(field.value.of(self.head)));
+        // Of all lines, since all pass.
+        let protocols =
+            || fields(self.request.fields(), Name::Upgrade).flat_map(|field| list(field.value.of(self.head)));
         matches!(client.side, Side::Connection(_))
             && self.request.version == Version::Http11
             && self.request.framing == Framing::None
             && options.any(|option| option.eq_ignore_ascii_case(b"upgrade"))
-            && !list(protocols).any(is_http)
+            && protocols().next().is_some()
+            && !protocols().any(is_http)
     }
 
     /// What is done to the response whose head is `head`, and whose body is framed so. `may_compress`: there is memory for it.

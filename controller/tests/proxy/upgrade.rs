@@ -94,4 +94,13 @@ fn nobody_switches_who_did_not_ask() {
         .client()
         .request("GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\n\r\n");
     assert_eq!(response.status, 502, "a server that speaks HTTP/2 would take requests that no rule has seen");
+    for hidden in ["websocket\r\nUpgrade: h2c", "\r\nUpgrade: h2c", "websocket, H2C"] {
+        let response = balancer.client().request(&format!(
+            "GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: {hidden}\r\n\r\n"
+        ));
+        assert_eq!(response.status, 502, "{hidden:?}");
+    }
+    for request in server.noted() {
+        assert_eq!(header(&request, "upgrade"), None, "{request}");
+    }
 }
