@@ -215,3 +215,27 @@ fn passes_a_body_that_ends_by_closing_on() {
     drop(client);
     assert_eq!(balancer.into_log()[0]["status"], 200);
 }
+
+#[test]
+fn a_server_that_sends_interim_responses_without_end_keeps_the_worker_from_nothing() {
+    let server = Server::new(|connection, _| {
+        while let Some(request) = connection.request() {
+            if request.head.starts_with("GET /flood ") {
+                // Nobody expects them, so that nothing is sent to the client, which could slow them down.
+                let many = "HTTP/1.1 100 Continue\r\n\r\n".repeat(10_000);
+                while connection.stream.write_all(many.as_bytes()).is_ok() {}
+                return;
+            }
+            connection.send("HTTP/1.1 102 Processing\r\n\r\n".repeat(1000));
+            connection.answer("after all");
+        }
+    });
+    let balancer = Balancer::new(&[server.address]);
+    assert_eq!(balancer.get("/flood").status, 502);
+    let mut client = balancer.client();
+    client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+    for _ in 0..1000 {
+        assert_eq!(client.head(), "HTTP/1.1 102 Processing\r\n\r\n");
+    }
+    assert_eq!(client.response(false).text(), "after all");
+}

@@ -1,6 +1,6 @@
 //! One request at a server of HTTP/2: as gRPC has it, each message when it comes, and trailers after the last (LR-133).
 
-use super::{Buffers, Complete, Exchange, Loan, Waits};
+use super::{Buffers, Complete, Exchange, INTERIMS_MAX, Loan, Waits};
 use crate::proxy::body_sink::BodySink;
 use crate::proxy::client::Side;
 use crate::proxy::client_stream::ClientStream;
@@ -148,7 +148,7 @@ impl Exchange<'_> {
         response: &mut ResponseHead,
     ) -> Result<Complete, Failure> {
         let progress = self.progress;
-        let mut head = Vec::new();
+        let (mut head, mut interims) = (Vec::new(), 0);
         let ends = loop {
             head.clear();
             let ends = poll_fn(|cx| call.poll_head(cx, &mut head)).await?;
@@ -158,7 +158,13 @@ impl Exchange<'_> {
             self.server.counters.bytes_received.add(head.len() as u64);
             response.reset();
             match response.parse(&head).map_err(Failure::Response)? {
-                Some(_) if response.is_interim() => self.pass_interim(response, &head, head_out).await?,
+                Some(_) if response.is_interim() => {
+                    interims += 1;
+                    if interims > INTERIMS_MAX {
+                        return Err(Failure::Response(Refusal::TooLarge));
+                    }
+                    self.pass_interim(response, &head, head_out).await?;
+                }
                 Some(_) => break ends,
                 None => return Err(Failure::Response(Refusal::StartLine)),
             }

@@ -34,6 +34,10 @@ pub const BODY_BYTES: usize = 64 * 1024;
 /// never waits by itself.
 const READS_AT_ONCE: u32 = 16;
 
+/// Most interim responses (1xx) to a request, after which it fails: a server that never stops would keep the worker from
+/// everything else, since those that the client does not expect take no time at the client.
+pub const INTERIMS_MAX: u32 = 1000;
+
 /// The side a transfer waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Waits {

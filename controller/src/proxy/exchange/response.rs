@@ -1,6 +1,6 @@
 //! A response on its way from a server of HTTP/1.1.
 
-use super::{Complete, Exchange, Loan, Way, take_turns};
+use super::{Complete, Exchange, INTERIMS_MAX, Loan, Way, take_turns};
 use crate::proxy::body_sink::BodySink;
 use crate::proxy::client::Side;
 use crate::proxy::client_stream::ClientStream;
@@ -28,7 +28,7 @@ impl Exchange<'_> {
     ) -> Result<Complete, Failure> {
         let progress = self.progress;
         let mut loan = Loan::new(&self.client.worker);
-        let mut filled = HEADROOM;
+        let (mut filled, mut interims) = (HEADROOM, 0);
         response.reset();
         let length = loop {
             let read = self.read_from_server(&mut loan, filled).await;
@@ -53,6 +53,10 @@ impl Exchange<'_> {
                     }
                     let received = HEADROOM..HEADROOM + length;
                     return self.switch_protocols(loan, received, filled, head_out, response).await;
+                }
+                interims += 1;
+                if interims > INTERIMS_MAX {
+                    return Err(Failure::Response(Refusal::TooLarge));
                 }
                 self.pass_interim(response, &buffer[HEADROOM..filled], head_out).await?;
                 buffer.copy_within(HEADROOM + length..filled, HEADROOM);
