@@ -4,6 +4,7 @@ use super::client::{Client, Origin, Side};
 use super::client_stream::ClientStream;
 use super::decision::NO_MEMORY;
 use super::drain::Attempt;
+use super::exchange::take_turns;
 use super::failure::refusal_text;
 use super::http1::head::{RequestHead, ResponseHead};
 use super::http1::{HEAD_BYTES_MAX, Refusal};
@@ -153,6 +154,7 @@ impl<'a> Connection<'a> {
 
     async fn run(&self) -> Next {
         let mut pipelined: Option<Box<Scratch>> = None;
+        let mut requests = 0;
         loop {
             let target = self.client.slot.target();
             let mut scratch = match pipelined.take() {
@@ -162,6 +164,8 @@ impl<'a> Connection<'a> {
             };
             let next = self.request(&target, &mut scratch).await;
             if next == Next::Keep && scratch.filled > 0 && !self.client.is_closing() {
+                // Answers of ours wait for nothing: a client that sends on and on would have the worker to itself.
+                take_turns(&mut requests).await;
                 pipelined = Some(scratch);
                 continue;
             }

@@ -106,6 +106,7 @@ pub async fn accept_all(worker: Rc<Worker>, slot: Rc<Slot>, listener: TcpListene
             // Closed before anything is read or sent (LR-34).
             Some(Ok((_, peer))) if !slot.target().serves(peer.ip()) => {
                 log::debug!("listener {:?}: {peer} is not served", slot.target().listener);
+                at_once = give_way(at_once).await;
                 continue;
             }
             Some(Ok((stream, peer))) => {

@@ -3,6 +3,7 @@
 //! A copy is sent when its request is done, in a task of its own, so that it delays and fails nothing. A worker has at
 //! most [`COPIES_MAX`] under way and copies bodies of at most [`BODY_BYTES_MAX`]; what is more is left out and counted.
 
+use super::exchange::{take_turns, write_all};
 use super::failure::Failure;
 use super::group::{Group, Server};
 use super::http1::body::BodyDecoder;
@@ -108,7 +109,7 @@ impl Copy<'_> {
         let (stream, _) = self.connect().await?;
         self.server.counters.requests.add(1);
         let mut parts = [IoSlice::new(head), IoSlice::new(body)];
-        super::exchange::write_all(&stream, &mut parts, |bytes| self.count_sent(bytes)).await?;
+        write_all(&stream, &mut parts, |bytes| self.count_sent(bytes)).await?;
         let read = read_response(&stream, self.worker, self.kind.to_head).await?;
         self.server.counters.bytes_received.add(read);
         Ok(())
@@ -194,8 +195,10 @@ async fn read_response(stream: &ServerStream, worker: &Worker, to_head: bool) ->
     let mut buffer = worker.take_buffer();
     let mut response = ResponseHead::default();
     let mut decoder: Option<BodyDecoder> = None;
-    let (mut filled, mut total) = (0, 0);
+    let (mut filled, mut total, mut reads) = (0, 0, 0);
     let result = loop {
+        // However fast it comes, it may be without end: then others have their turn, and the deadline is looked at.
+        take_turns(&mut reads).await;
         let read = match poll_fn(|cx| stream.poll_read(cx, &mut buffer[filled..])).await {
             Ok(read @ 1..) => read,
             Ok(0) => break Ok(total),

@@ -9,7 +9,7 @@ use controller::model::{
 use controller::proxy::explain::Question;
 use controller::snapshot::{AclSnapshot, CookieKey, GroupSnapshot, RuleSnapshot, ServerSnapshot, Snapshot};
 use std::collections::BTreeMap;
-use std::io::Read;
+use std::io::{Read, Write};
 use std::sync::mpsc::channel;
 
 fn path(texts: &[&str]) -> Condition {
@@ -304,6 +304,58 @@ fn a_mirror_gets_a_copy_that_nobody_waits_for() {
     assert_eq!(get(&balancer, "/after", "").text(), "main");
     assert_eq!(copied.recv_timeout(PATIENCE).unwrap().head.lines().next(), Some("GET /after HTTP/1.1"));
     assert_eq!(balancer.stats.mirrors_dropped(), 1);
+}
+
+#[test]
+fn a_client_that_asks_without_end_keeps_the_worker_from_nothing() {
+    let server = Server::named("main");
+    let balancer = balancer(&[&server], |snapshot| {
+        let answer = Final::FixedResponse(fixed(200, "here"));
+        snapshot.listeners[0].rules = vec![rule("f", vec![path(&["/f"])], vec![], answer)];
+    });
+    let asking = std::net::TcpStream::connect(balancer.address).unwrap();
+    let (mut requests, mut answers) = (asking.try_clone().unwrap(), asking.try_clone().unwrap());
+    let sender = std::thread::spawn(move || {
+        let many = "GET /f HTTP/1.1\r\nHost: a\r\n\r\n".repeat(2000);
+        while requests.write_all(many.as_bytes()).is_ok() {}
+    });
+    let (first, is_asking) = channel();
+    let reader = std::thread::spawn(move || {
+        let mut piece = vec![0; 1 << 20];
+        while matches!(answers.read(&mut piece), Ok(1..)) {
+            // Nobody waits for more than the first.
+            let _ = first.send(());
+        }
+    });
+    is_asking.recv_timeout(PATIENCE).unwrap();
+    for _ in 0..10 {
+        assert_eq!(get(&balancer, "/other", "").text(), "main");
+    }
+    asking.shutdown(std::net::Shutdown::Both).unwrap();
+    sender.join().unwrap();
+    reader.join().unwrap();
+}
+
+// Holds LR-106
+#[test]
+fn a_mirror_that_answers_without_end_keeps_the_worker_from_nothing() {
+    let server = Server::named("main");
+    let mirror = Server::new(|connection, _| {
+        connection.request();
+        connection.send("HTTP/1.1 200 OK\r\n\r\n");
+        let piece = vec![b'x'; 1 << 20];
+        while connection.stream.write_all(&piece).is_ok() {}
+    });
+    let balancer = balancer(&[&server, &mirror], |snapshot| {
+        let extensions = vec![Extension::TrafficMirror { group: 1 }];
+        snapshot.listeners[0].rules = vec![rule("m", vec![path(&["/m"])], extensions, forward(&[(0, 100)]))];
+    });
+    for _ in 0..4 {
+        assert_eq!(get(&balancer, "/m", "").text(), "main");
+    }
+    for _ in 0..50 {
+        assert_eq!(get(&balancer, "/other", "").text(), "main");
+    }
 }
 
 // Holds LR-107
