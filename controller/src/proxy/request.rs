@@ -397,7 +397,7 @@ impl Attempts<'_> {
             let reused = pooled.is_some();
             let connected = match pooled {
                 Some((stream, local)) => Ok((stream, Some(local))),
-                None => self.connect(server).await,
+                None => self.connect(server, request).await,
             };
             let (stream, local) = match connected {
                 Ok(connected) => {
@@ -491,7 +491,7 @@ impl Attempts<'_> {
                 link
             }
             None => {
-                let (stream, local) = self.connect(server).await?;
+                let (stream, local) = self.connect(server, request).await?;
                 match stream {
                     ServerStream::Plain(stream) => server.links.add(stream, local, keeps)?,
                     ServerStream::Tls(_) => return Err(Failure::Handshake),
@@ -526,7 +526,11 @@ impl Attempts<'_> {
         Failure::Drained
     }
 
-    async fn connect(&self, server: &Server) -> Result<(ServerStream, Option<IpAddr>), Failure> {
+    async fn connect(
+        &self,
+        server: &Server,
+        request: &RequestHead,
+    ) -> Result<(ServerStream, Option<IpAddr>), Failure> {
         let (client, local) = (self.client, self.group.next_local(server));
         client.timer.set_after(CONNECT_NS.min(self.target.request_ns));
         let descriptors = client.worker.descriptors.servers;
@@ -542,7 +546,8 @@ impl Attempts<'_> {
             if client.attempt.is_cut() {
                 return Poll::Ready(Err(Failure::Drained));
             }
-            if client.poll_gone(cx).is_ready() {
+            // Whoever left within a body is found out by its end, which is still to be read.
+            if request.framing == Framing::None && client.poll_gone(cx).is_ready() {
                 return Poll::Ready(Err(Failure::ClientGone));
             }
             client.timer.poll_expired(cx).map(|()| Err(Failure::ConnectTimeout))

@@ -15,6 +15,7 @@ use std::future::{Future, poll_fn};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 /// Runs a test's task. A panic in it ends the task and not the reactor, so that it must come to its end counts.
 fn run(test: impl Future<Output = ()> + 'static) {
@@ -197,6 +198,36 @@ fn requests_of_http_3_go_the_way_of_all_others() {
     assert_eq!(log.len(), 12);
     assert!(log.iter().all(|line| line["server_protocol"] == "HTTP/3.0"), "{:?}", log[0]);
     assert!(log.iter().all(|line| line["ssl_protocol"] == "TLSv1.3"), "{:?}", log[0]);
+}
+
+#[test]
+fn a_body_that_comes_while_its_server_is_connected_to_is_read_without_a_panic() {
+    let panics = Arc::new(AtomicU32::new(0));
+    let (counted, before) = (panics.clone(), std::panic::take_hook());
+    std::panic::set_hook(Box::new(move |panic| {
+        if std::thread::current().name().is_some_and(|name| name.starts_with("worker-")) {
+            counted.fetch_add(1, Ordering::Relaxed);
+        }
+        before(panic);
+    }));
+    let server = Server::new(|connection, _| {
+        let request = connection.request().unwrap();
+        let length = request.body.len();
+        connection.send(format!("HTTP/1.1 200 OK\r\nContent-Length: 1\r\nConnection: close\r\n\r\n{length}"));
+    });
+    let (quic, roots) = Quic::new(server.address, 1);
+    let address = quic.address;
+    run(async move {
+        let connection = client(&roots).connect(address, "a.example").unwrap().await.unwrap();
+        let mut requests = requests(&connection).await;
+        for _ in 0..8 {
+            let request = Request::post("https://a.example/").header("content-length", 3);
+            let got = exchange(&mut requests, request, Bytes::from_static(b"abc")).await;
+            assert_eq!(got, (200, b"3".to_vec()));
+        }
+    });
+    assert_eq!(quic.balancer.into_log().len(), 8);
+    assert_eq!(panics.load(Ordering::Relaxed), 0);
 }
 
 // Holds LR-1
