@@ -58,7 +58,6 @@ mod failure;
 mod forwarded;
 mod group;
 pub mod http1;
-#[allow(dead_code, reason = "until servers of gRPC groups are spoken to")]
 mod http2;
 mod limits;
 mod listener;

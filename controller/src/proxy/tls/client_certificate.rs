@@ -19,7 +19,6 @@ pub struct ClientCertificate {
 
 impl ClientCertificate {
     /// What verification found: a client with any other result has no connection (LR-26).
-    #[allow(dead_code, reason = "until headers tell of it")]
     pub const VERIFY: &'static str = "SUCCESS";
 
     /// `None` for a certificate that the parser does not understand.
