@@ -96,8 +96,8 @@ pub struct RuleMetrics {
     pub listener: String,
     /// The rule, as the access log names it.
     pub rule: String,
-    /// Requests answered, by class of status from 2xx to 5xx.
-    pub responses: [u64; 4],
+    /// Requests answered, by class of status from 1xx to 5xx.
+    pub responses: [u64; 5],
     /// Requests that its traffic limit refused.
     pub limited: u64,
 }
@@ -287,7 +287,7 @@ impl Snapshot {
         }
         let rules = &self.0.rules;
         let responses = rules.iter().flat_map(|rule| {
-            CLASSES[1..].iter().zip(rule.responses).map(move |(class, count)| {
+            CLASSES.iter().zip(rule.responses).map(move |(class, count)| {
                 (labels(rule).into_iter().chain([("class", *class)]).collect(), count)
             })
         });
@@ -351,7 +351,7 @@ mod tests {
                 load_balancer: "alb1".into(),
                 listener: "http".into(),
                 rule: "api".into(),
-                responses: [5, 0, 0, 2],
+                responses: [1, 5, 0, 0, 2],
                 limited: 2,
             }],
             mirrors_dropped: 12,
@@ -381,6 +381,7 @@ mod tests {
              source=\"server\"} 2",
             "causeway_listener_handshake_failures_total{load_balancer=\"alb1\",listener=\"http\",\
              vip=\"203.0.113.10:80\"} 6",
+            "causeway_rule_responses_total{load_balancer=\"alb1\",listener=\"http\",rule=\"api\",class=\"1xx\"} 1",
             "causeway_rule_responses_total{load_balancer=\"alb1\",listener=\"http\",rule=\"api\",class=\"5xx\"} 2",
             "causeway_rule_limited_total{load_balancer=\"alb1\",listener=\"http\",rule=\"api\"} 2",
             "causeway_mirrors_dropped_total 12",

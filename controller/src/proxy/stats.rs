@@ -44,8 +44,8 @@ pub struct ServerColumn {
     pub connections: Counter,
     /// Connections refused, reset or timed out before they were established.
     pub connect_failures: Counter,
-    /// Responses by class, 2xx to 5xx.
-    pub responses: [Counter; 4],
+    /// Responses by class, 1xx (101 alone) to 5xx.
+    pub responses: [Counter; 5],
     /// Requests cut at the end of a drain.
     pub cut: Counter,
     /// Bytes sent to the server.
@@ -108,8 +108,8 @@ pub struct ListenerColumn {
     pub connections: Counter,
     /// Connections open.
     pub active_connections: Counter,
-    /// Responses by class, 2xx to 5xx, as sent to clients, our own included.
-    pub responses: [Counter; 4],
+    /// Responses by class, 1xx (101 alone) to 5xx, as sent to clients, our own included.
+    pub responses: [Counter; 5],
     /// Bytes received from clients.
     pub bytes_received: Counter,
     /// Bytes sent to clients.
@@ -123,8 +123,8 @@ pub struct ListenerColumn {
 /// One worker's counters of one request rule of a listener, or of its default rule.
 #[derive(Debug, Default)]
 pub struct RuleColumn {
-    /// Responses by class, 2xx to 5xx, as sent to clients, our own included.
-    pub responses: [Counter; 4],
+    /// Responses by class, 1xx (101 alone) to 5xx, as sent to clients, our own included.
+    pub responses: [Counter; 5],
     /// Requests that its traffic limit refused.
     pub limited: Counter,
 }
@@ -137,7 +137,7 @@ pub struct ServerTotals {
     pub active: u64,
     pub connections: u64,
     pub connect_failures: u64,
-    pub responses: [u64; 4],
+    pub responses: [u64; 5],
     pub cut: u64,
     pub bytes_sent: u64,
     pub bytes_received: u64,
@@ -150,7 +150,7 @@ pub struct ListenerTotals {
     pub requests: u64,
     pub connections: u64,
     pub active_connections: u64,
-    pub responses: [u64; 4],
+    pub responses: [u64; 5],
     pub bytes_received: u64,
     pub bytes_sent: u64,
     pub handshake_failures: u64,
@@ -161,7 +161,7 @@ pub struct ListenerTotals {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[expect(missing_docs, reason = "the fields are those of RuleColumn")]
 pub struct RuleTotals {
-    pub responses: [u64; 4],
+    pub responses: [u64; 5],
     pub limited: u64,
 }
 
@@ -221,8 +221,8 @@ fn is_held<T>(columns: &[Arc<T>]) -> bool {
 }
 
 /// Adds the class of `status` up.
-pub fn count_response(classes: &[Counter; 4], status: u16) {
-    if let Some(class) = usize::from(status / 100).checked_sub(2).and_then(|index| classes.get(index)) {
+pub fn count_response(classes: &[Counter; 5], status: u16) {
+    if let Some(class) = usize::from(status / 100).checked_sub(1).and_then(|index| classes.get(index)) {
         class.add(1);
     }
 }
@@ -249,7 +249,7 @@ impl Stats {
                 active: sum(|column| &column.active),
                 connections: sum(|column| &column.connections),
                 connect_failures: sum(|column| &column.connect_failures),
-                responses: [0, 1, 2, 3].map(|class| total(columns, |column| &column.responses[class])),
+                responses: [0, 1, 2, 3, 4].map(|class| total(columns, |column| &column.responses[class])),
                 cut: sum(|column| &column.cut),
                 bytes_sent: sum(|column| &column.bytes_sent),
                 bytes_received: sum(|column| &column.bytes_received),
@@ -265,7 +265,7 @@ impl Stats {
                 requests: sum(|column| &column.requests),
                 connections: sum(|column| &column.connections),
                 active_connections: sum(|column| &column.active_connections),
-                responses: [0, 1, 2, 3].map(|class| total(columns, |column| &column.responses[class])),
+                responses: [0, 1, 2, 3, 4].map(|class| total(columns, |column| &column.responses[class])),
                 bytes_received: sum(|column| &column.bytes_received),
                 bytes_sent: sum(|column| &column.bytes_sent),
                 handshake_failures: sum(|column| &column.handshake_failures),
@@ -280,7 +280,7 @@ impl Stats {
         let held = rules.columns.iter().filter(|(_, columns)| is_held(columns));
         held.map(|(key, columns)| {
             let totals = RuleTotals {
-                responses: [0, 1, 2, 3].map(|class| total(columns, |column| &column.responses[class])),
+                responses: [0, 1, 2, 3, 4].map(|class| total(columns, |column| &column.responses[class])),
                 limited: total(columns, |column| &column.limited),
             };
             (key.clone(), totals)
@@ -393,7 +393,7 @@ mod tests {
         count_response(&two.responses, 201);
         two.limited.add(3);
         drop(one);
-        let totals = RuleTotals { responses: [2, 0, 0, 0], limited: 3 };
+        let totals = RuleTotals { responses: [0, 2, 0, 0, 0], limited: 3 };
         assert_eq!(stats.rules(), BTreeMap::from([((7, "api".to_owned()), totals)]));
         drop(two);
         assert_eq!(stats.rules(), BTreeMap::new());
@@ -417,6 +417,6 @@ mod tests {
         count_response(&two.responses, 101);
         count_response(&two.responses, 999);
         let totals = stats.servers()[&7];
-        assert_eq!((totals.requests, totals.active, totals.responses), (5, 0, [1, 0, 0, 1]));
+        assert_eq!((totals.requests, totals.active, totals.responses), (5, 0, [1, 1, 0, 0, 1]));
     }
 }

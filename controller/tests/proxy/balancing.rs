@@ -20,7 +20,7 @@ fn splits_100_requests_on_new_connections_exactly_in_half() {
     let servers = stats.servers();
     assert_eq!((servers[&1].requests, servers[&2].requests), (50, 50));
     let listener = stats.listeners()[&(1, vip)];
-    assert_eq!((listener.requests, listener.connections, listener.responses), (100, 100, [100, 0, 0, 0]));
+    assert_eq!((listener.requests, listener.connections, listener.responses), (100, 100, [0, 100, 0, 0, 0]));
 }
 
 // Holds SG-81, SG-82

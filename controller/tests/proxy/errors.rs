@@ -109,7 +109,7 @@ fn a_refusing_server_costs_no_request() {
     let stats = balancer.stats.clone();
     balancer.into_log();
     assert_eq!(stats.servers()[&1].connect_failures, 50);
-    assert_eq!(stats.servers()[&2].responses, [100, 0, 0, 0]);
+    assert_eq!(stats.servers()[&2].responses, [0, 100, 0, 0, 0]);
 }
 
 #[test]

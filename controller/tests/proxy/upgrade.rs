@@ -51,9 +51,13 @@ fn both_sides_go_on_in_another_protocol_until_one_ends() {
         "GET /chat HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nSec-WebSocket-Key: k\r\n\
          X-Forwarded-For: 127.0.0.1\r\nConnection: Upgrade\r\n\r\n"
     );
+    let stats = balancer.stats.clone();
     let log = balancer.into_log();
     assert_eq!(log[0]["status"], 101);
     assert_eq!(log[0]["body_bytes_sent"], 16);
+    let server = stats.servers()[&1];
+    let told = (server.requests, server.active, server.responses);
+    assert_eq!(told, (1, 0, [1, 0, 0, 0, 0]), "a tunnel that ended is no request without a response");
 }
 
 #[test]

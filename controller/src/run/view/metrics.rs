@@ -83,14 +83,13 @@ impl Control {
                     }
                     let l4 = index.and_then(|index| readings.datapath.vips.get(index));
                     let l4 = l4.copied().filter(|_| !listener.protocol.is_udp()).unwrap_or_default();
-                    let [ok, redirects, client, server] = totals.responses;
                     metrics.push(ListenerMetrics {
                         load_balancer: listener.load_balancer.to_string(),
                         listener: listener.name.to_string(),
                         vip: vip.to_string(),
                         active_connections: totals.active_connections,
                         connections: if is_l4 { l4.flows } else { totals.connections },
-                        responses: [0, ok, redirects, client, server],
+                        responses: totals.responses,
                         errors: totals.errors,
                         handshake_failures: totals.handshake_failures,
                         packets: l4.packets,
@@ -120,7 +119,7 @@ impl Control {
                 load_balancer: resources.listeners[*name].load_balancer.to_string(),
                 listener: name.to_string(),
                 rule,
-                responses: [0; 4],
+                responses: [0; 5],
                 limited: 0,
             });
             for (class, count) in sum.responses.iter_mut().zip(totals.responses) {
