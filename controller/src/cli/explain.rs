@@ -36,7 +36,7 @@ struct HttpArgs {
     /// The client's address
     #[arg(long, value_name = "ADDRESS", default_value = "192.0.2.1")]
     from: IpAddr,
-    /// The listener, where its port alone does not tell
+    /// The listener, where scheme and port do not tell, or it is the QUIC one beside an HTTPS one
     #[arg(long, value_name = "NAME")]
     listener: Option<String>,
     /// How it is shown

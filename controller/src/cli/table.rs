@@ -4,6 +4,8 @@
 const GAP: &str = "  ";
 /// A column that is cut keeps this much.
 const CUT_MIN: usize = 6;
+/// The first column keeps this much while another can give way: it has the names that users write elsewhere.
+const NAME_MIN: usize = 40;
 
 /// How a column stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,7 +35,7 @@ impl Table {
     }
 
     /// The table in lines of at most `width` characters, if that can be had by cutting the widest left-aligned
-    /// columns; a cut cell ends in `…`. Numbers are never cut.
+    /// columns, the first one last; a cut cell ends in `…`. Numbers are never cut.
     pub(super) fn render(&self, width: Option<usize>) -> String {
         let mut widths: Vec<usize> =
             self.columns.iter().map(|(heading, _)| heading.chars().count()).collect();
@@ -52,10 +54,13 @@ impl Table {
     fn shrink(&self, widths: &mut [usize], limit: usize) {
         let gaps = GAP.len() * widths.len().saturating_sub(1);
         while widths.iter().sum::<usize>() + gaps > limit {
-            let widest = (0..widths.len())
-                .filter(|index| self.columns[*index].1 == Align::Left && widths[*index] > CUT_MIN)
-                .max_by_key(|index| widths[*index]);
-            let Some(index) = widest else { return };
+            let widest = |name_min: usize| {
+                (0..widths.len())
+                    .filter(|index| self.columns[*index].1 == Align::Left)
+                    .filter(|index| widths[*index] > if *index == 0 { name_min } else { CUT_MIN })
+                    .max_by_key(|index| widths[*index])
+            };
+            let Some(index) = widest(NAME_MIN).or_else(|| widest(CUT_MIN)) else { return };
             widths[index] -= 1;
         }
     }
@@ -112,6 +117,17 @@ mod tests {
             "NAME          COUNT  NOTE\n\
              a                 7  a long note of no …\n\
              longer-name  123456\n"
+        );
+    }
+
+    #[test]
+    fn keeps_names_before_what_is_told_of_them() {
+        let mut table = Table::new(&[("NAME", Align::Left), ("NOTE", Align::Left)]);
+        table.row(["a-name-longer-than-its-note".into(), "a note of twenty-two..".into()]);
+        assert_eq!(
+            table.render(Some(40)),
+            "NAME                         NOTE\n\
+             a-name-longer-than-its-note  a note of …\n"
         );
     }
 

@@ -6,6 +6,7 @@ use super::decision::{Answer, Mode, Outcome};
 use super::failure::refusal_text;
 use super::http1::head::RequestHead;
 use super::target::Target;
+use super::tls::Spoken;
 use serde::{Deserialize, Serialize};
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
@@ -14,7 +15,7 @@ use std::sync::Arc;
 /// A request that nobody sent.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Question {
-    /// The listener; else the one that has the URL's port and scheme is meant.
+    /// The listener; else the one that has the URL's port and scheme is meant, and of HTTPS and QUIC the former.
     pub listener: Option<String>,
     /// Whether by TLS.
     pub https: bool,
@@ -73,7 +74,12 @@ pub fn explain(targets: &[Rc<Target>], question: &Question, now: u64) -> Result<
                 && target.addresses.iter().any(|address| address.port() == question.port)
         }
     };
-    let meant: Vec<&Rc<Target>> = targets.iter().filter(is_meant).collect();
+    let mut meant: Vec<&Rc<Target>> = targets.iter().filter(is_meant).collect();
+    // A client comes over TCP first: of a QUIC listener on the same port it learns there.
+    let is_of_tcp = |target: &&Rc<Target>| target.tls.as_ref().is_none_or(|tls| tls.spoken() == Spoken::Http);
+    if question.listener.is_none() && meant.iter().any(is_of_tcp) {
+        meant.retain(is_of_tcp);
+    }
     let Some(target) = meant.first() else {
         let known: Vec<&str> = targets.iter().map(|target| target.listener.as_str()).collect();
         return Err(format!(
@@ -99,7 +105,8 @@ fn answer(target: &Target, question: &Question, now: u64) -> Explanation {
     };
     if !target.serves(question.client) {
         told.action = "close".into();
-        told.cause = Some("the listener's access list does not serve this address".into());
+        told.cause =
+            Some("the listener's access list does not serve this address; `--from` asks for another".into());
         return told;
     }
     let head = question.head.as_bytes();

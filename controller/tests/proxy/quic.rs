@@ -1,8 +1,9 @@
 //! HTTP/3 from clients, which are quinn and h3; servers are those of plain HTTP.
 
-use crate::harness::{Balancer, Server, held};
+use crate::harness::{Balancer, Server, block_on, held};
 use bytes::{Buf, Bytes};
 use controller::model::TlsVersion::{Tls12, Tls13};
+use controller::proxy::explain::Question;
 use controller::proxy::quic::ReactorRuntime;
 use controller::proxy::reactor::{self, UdpSocket};
 use controller::proxy::{ListenerSocket, PublishError, bind_quic, check};
@@ -298,4 +299,31 @@ fn a_quic_listener_without_tls_1_3_is_refused_before_it_is_published() {
     }
     let error = check(&quic.balancer.snapshot).unwrap_err();
     assert!(matches!(error, PublishError::Tls { .. } | PublishError::Quic { .. }), "{error}");
+}
+
+// Holds LR-109
+#[test]
+fn an_explanation_means_the_https_listener_beside_a_quic_one_unless_that_is_named() {
+    let server = Server::named("one");
+    let (mut quic, _) = Quic::new(server.address, 1);
+    let DownstreamProtocol::Quic(tls) = protocol() else { unreachable!("it says so") };
+    quic.balancer.snapshot.listeners[0].protocol = DownstreamProtocol::Https(tls);
+    // On the port of the other, and an address that nobody else takes ports of.
+    let port = quic.balancer.address.port();
+    let sockets = bind_quic(&[(Ipv4Addr::new(127, 0, 0, 77), port).into()], 1).unwrap().remove(0);
+    quic.balancer.snapshot.listeners[1].addresses = vec![sockets.address];
+    quic.balancer.snapshot.listeners.reverse();
+    quic.balancer.publish_with(vec![(QUIC, ListenerSocket::Quic(sockets))]).unwrap();
+    let ask = |listener: Option<&str>| {
+        let question = Question {
+            listener: listener.map(Into::into),
+            https: true,
+            port,
+            head: "GET / HTTP/1.1\r\nHost: a.example\r\n\r\n".into(),
+            client: "192.0.2.7".parse().unwrap(),
+        };
+        block_on(quic.balancer.engine.explain(question)).unwrap().listener
+    };
+    assert_eq!(ask(None), "web");
+    assert_eq!(ask(Some("quic")), "quic");
 }

@@ -136,7 +136,7 @@ pub(super) fn write_line(
     out.extend_from_slice(b",\"retries\":");
     push_number(out, u64::from(record.retries));
     out.extend_from_slice(b",\"scheduler_reason\":\"");
-    out.extend_from_slice(record.reason.as_bytes());
+    out.extend_from_slice(if record.reason.is_empty() { b"-" } else { record.reason.as_bytes() });
     out.extend_from_slice(b"\",\"error_source\":\"");
     out.extend_from_slice(match record.error {
         ErrorSource::None => b"-",

@@ -23,5 +23,5 @@ pub use certificate::CertificateError;
 pub use client::{Profile, TlsClient, VerificationError};
 #[allow(unused_imports, reason = "until headers tell of it")]
 pub use client_certificate::ClientCertificate;
-pub use server::{TlsError, TlsServer};
+pub use server::{Spoken, TlsError, TlsServer};
 pub use stream::TlsStream;

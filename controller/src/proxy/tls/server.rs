@@ -78,6 +78,7 @@ pub struct TlsServer {
 
 struct Parts {
     config: Arc<ServerConfig>,
+    spoken: Spoken,
     /// Suites served, with the names that policies and logs give them.
     suites: Vec<(CipherSuite, &'static str)>,
 }
@@ -117,6 +118,11 @@ impl TlsServer {
     /// As rustls and quinn want it.
     pub fn config(&self) -> &Arc<ServerConfig> {
         &self.parts.config
+    }
+
+    /// What clients speak over it.
+    pub fn spoken(&self) -> Spoken {
+        self.parts.spoken
     }
 
     /// The name of a suite in policies and logs: `ECDHE-RSA-AES128-GCM-SHA256`, `TLS_AES_128_GCM_SHA256`.
@@ -176,7 +182,7 @@ impl Parts {
             cipher_of(&format!("{suite:?}")).map(|name| (suite, name))
         };
         let suites = provider.cipher_suites.iter().filter_map(named).collect();
-        Ok(Parts { config: Arc::new(config), suites })
+        Ok(Parts { config: Arc::new(config), spoken, suites })
     }
 }
 
