@@ -192,8 +192,11 @@ impl<'a> Report<'a> {
         Finding { code: None, place: self.place(at), subject: subject.to_owned(), value, rule, remedy }
     }
 
-    /// What the user wrote at `at`, cut where it gets long.
+    /// What the user wrote at `at`, cut where it gets long; nothing of lists and mappings, which only begin there.
     fn written(&self, tree: &Tree) -> String {
+        if matches!(tree.value, Value::Sequence(_) | Value::Mapping(_)) {
+            return String::new();
+        }
         let span = tree.referenced.span();
         let raw = span
             .byte_offset()
@@ -254,14 +257,20 @@ impl<T: Decode> Decode for Vec<T> {
                 (!good.is_empty() || items.is_empty()).then_some(good)
             }
             other => {
-                let value = format!("{} {}", slot.key, report.written(tree));
+                let written = report.written(tree);
+                let remedy = if written.is_empty() {
+                    "put it between `[` and `]`, or begin each entry with `- ` on a line of its own".into()
+                } else {
+                    format!("write `[{written}]`, or one entry per line, each begun with `- `")
+                };
+                let value = format!("{} {written}", slot.key);
                 report.error(
                     slot.illegal(),
                     tree.referenced,
                     slot.subject,
                     value.trim_end(),
                     format!("expected a list, found {}", other.kind()),
-                    "write one entry per line, each begun with `- `",
+                    remedy,
                 );
                 None
             }
@@ -490,7 +499,7 @@ pub(super) fn decode_entry<T: Entry>(tree: &Tree, slot: Slot<'_>, report: &mut R
             slot.subject,
             format!("{} {value}", slot.key).trim(),
             format!("expected a mapping of {}, found {}", keys::<T>(), tree.value.kind()),
-            "write `key: value` pairs",
+            T::KEYS.first().map_or_else(String::new, |key| format!("write `{{{key}: ...}}`")),
         );
         return None;
     };

@@ -5,14 +5,17 @@
 //!                                          snapshot → targets                      head → server → exchange → log
 //! ```
 //!
-//! - [`http1`]: the codec, without input or output
+//! - [`http1`]: the codec, without input or output · `http2`: connections of HTTP/2, with clients and with servers of gRPC
+//!   groups · [`quic`]: those of HTTP/3
 //! - [`reactor`]: tasks, sockets and timers of one thread
 //! - `worker`: snapshots into force · `target`: a listener in force · `listener`: sockets and accepting
 //! - `arrival`: a connection up to the protocol that its client speaks
 //! - `client`, `client_stream`: who asks · `connection`: one client's requests, one after the other · `stream`: a request of
 //!   a multiplexed connection
-//! - `request`: one request, whatever its client speaks · `decision`: what becomes of it · `group`: a server group in force ·
-//!   `persistence`: sticky sessions
+//! - `acl`: who may connect · `forwarded`: headers about the client
+//! - `request`: one request, whatever its client speaks · `decision`: what becomes of it, by rules · `actions`: what a rule
+//!   does, prepared · `limits`: traffic limits over all workers · `group`: a server group in force · `persistence`: sticky
+//!   sessions · `mirror`: copies to another group · [`explain`]: the decision about a request that nobody sent
 //! - `exchange`: one request on one server connection · `body_sink`: bodies that change on the way · `tunnel`: WebSocket
 //! - `failure`: whose fault it is, and what it is answered
 //! - `drain`: requests under way, and those that are to end

@@ -172,7 +172,7 @@ fn names_the_type_it_expected() {
         errors(&[("[vsw3, vsw4]", "vsw3")]),
         [
             "[IllegalParam.VSwitchIds] transit router \"tr-hangzhou\", attachment vpc2: vswitches vsw3: expected a list, found text; \
-          write one entry per line, each begun with `- `"
+          write `[vsw3]`, or one entry per line, each begun with `- `"
         ]
     );
     assert_eq!(
@@ -180,7 +180,14 @@ fn names_the_type_it_expected() {
         [
             "[IllegalParam.HealthCheckConfig] server group \"tcp-web\": health_check on: expected a mapping of `enabled`, `protocol`, `path`, \
           `method`, `codes`, `connect_port`, `interval`, `timeout`, `healthy_threshold`, `unhealthy_threshold`, \
-          `host`, `http_version`, found text; write `key: value` pairs"
+          `host`, `http_version`, found text; write `{enabled: ...}`"
+        ]
+    );
+    assert_eq!(
+        errors(&[("vswitches: [vsw3, vsw4]", "vswitches: {name: vsw3}")]),
+        [
+            "[IllegalParam.VSwitchIds] transit router \"tr-hangzhou\", attachment vpc2: vswitches: expected a list, found a mapping; \
+          put it between `[` and `]`, or begin each entry with `- ` on a line of its own"
         ]
     );
 }
@@ -240,6 +247,26 @@ fn tells_the_two_files_apart_by_their_settings() {
     assert_eq!(is_node(RESOURCES), Some(false));
     assert_eq!(is_node("colour: red"), None);
     assert_eq!(is_node("]"), None);
+}
+
+/// README's examples, the node's first.
+fn readme_examples() -> Vec<&'static str> {
+    let blocks = include_str!("../../../../README.md").split("```yaml\n").skip(1);
+    blocks.map(|block| block.split("```").next().expect("a split has a first part")).collect()
+}
+
+#[test]
+fn readme_begins_with_files_that_are_accepted() {
+    let [node, resources] = readme_examples()[..] else { panic!("README has an example of each file") };
+    let parsed = parse_both((node, "node.yaml"), (resources, "resources.yaml"));
+    let (node, resources) = parsed.unwrap_or_else(|errors| panic!("{errors}"));
+    let warnings = sentences(node.warnings.and(resources.warnings).findings());
+    assert_eq!(
+        warnings,
+        [
+            "load balancer \"front\": one zone: with a single zone, its loss is the loss of the service; add a second zone"
+        ]
+    );
 }
 
 #[test]
