@@ -3,6 +3,7 @@
 //! A copy is sent when its request is done, in a task of its own, so that it delays and fails nothing. A worker has at
 //! most [`COPIES_MAX`] under way and copies bodies of at most [`BODY_BYTES_MAX`]; what is more is left out and counted.
 
+use super::exchange::BODY_BYTES;
 use super::exchange::{take_turns, write_all};
 use super::failure::Failure;
 use super::group::{Group, Server};
@@ -192,7 +193,7 @@ impl Copy<'_> {
 
 /// Reads a response to its end: how many bytes came. What is no response ends it too.
 async fn read_response(stream: &ServerStream, worker: &Worker, to_head: bool) -> io::Result<u64> {
-    let mut buffer = worker.take_buffer();
+    let mut buffer = worker.take_buffer(BODY_BYTES);
     let mut response = ResponseHead::default();
     let mut decoder: Option<BodyDecoder> = None;
     let (mut filled, mut total, mut reads) = (0, 0, 0);

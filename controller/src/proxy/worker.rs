@@ -5,7 +5,7 @@ use super::access_log::{LogBatch, Record, Subject};
 use super::connection::Scratch;
 use super::descriptors::Descriptors;
 use super::drain::{Attempt, Attempts, Cuts};
-use super::exchange::BODY_BYTES;
+use super::exchange::STREAM_BYTES;
 use super::explain::{Explanation, Question, explain};
 use super::limits::SharedLimits;
 use super::listener::accept_all;
@@ -107,7 +107,9 @@ pub struct Worker {
     /// Storages in use, and the most there were since memory was last given back.
     lent: Cell<usize>,
     lent_max: Cell<usize>,
+    /// Large ones, and those of [`STREAM_BYTES`].
     buffers: RefCell<Vec<Vec<u8>>>,
+    stream_buffers: RefCell<Vec<Vec<u8>>>,
     log: RefCell<LogBatch>,
     log_timer: Timer,
     columns: RefCell<Columns>,
@@ -155,6 +157,7 @@ pub async fn work(
         lent: Cell::new(0),
         lent_max: Cell::new(0),
         buffers: RefCell::default(),
+        stream_buffers: RefCell::default(),
         log: RefCell::new(LogBatch::new(log, stats.clone())),
         log_timer: Timer::new(),
         columns: RefCell::new(Columns::new(stats.clone(), limits)),
@@ -251,7 +254,7 @@ impl Worker {
     fn give_memory_back(&self) {
         if self.pressure() > Pressure::None {
             // The watch gives back to the kernel what is freed.
-            drop((self.scratches.take(), self.buffers.take()));
+            drop((self.scratches.take(), self.buffers.take(), self.stream_buffers.take()));
             return;
         }
         let (lent, lent_max) = (self.lent.get(), self.lent_max.get());
@@ -262,14 +265,18 @@ impl Worker {
         memory::give_back();
     }
 
-    /// [`BODY_BYTES`] to read into: the buffer given back last, which is the one in the cache.
-    pub fn take_buffer(&self) -> Vec<u8> {
-        self.buffers.borrow_mut().pop().unwrap_or_else(|| vec![0; BODY_BYTES])
+    /// `BODY_BYTES` or [`STREAM_BYTES`] of [`super::exchange`] to read into: the buffer given back last, which is the one in the cache.
+    pub fn take_buffer(&self, bytes: usize) -> Vec<u8> {
+        self.buffers_of(bytes).borrow_mut().pop().unwrap_or_else(|| vec![0; bytes])
+    }
+
+    fn buffers_of(&self, bytes: usize) -> &RefCell<Vec<Vec<u8>>> {
+        if bytes == STREAM_BYTES { &self.stream_buffers } else { &self.buffers }
     }
 
     /// Gives a buffer back.
     pub fn put_buffer(&self, buffer: Vec<u8>) {
-        let mut buffers = self.buffers.borrow_mut();
+        let mut buffers = self.buffers_of(buffer.len()).borrow_mut();
         if buffers.len() < BUFFERS_MAX && self.pressure() == Pressure::None {
             buffers.push(buffer);
         }

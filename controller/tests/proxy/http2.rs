@@ -127,6 +127,29 @@ fn bodies_and_trailers_pass_both_ways() {
     assert_eq!(body, "5\r\nhello\r\n0\r\nx-up: 1\r\n\r\n");
 }
 
+#[test]
+fn a_head_longer_than_what_is_read_of_a_body_at_a_time_passes_with_its_body() {
+    // A period that no buffer size is a multiple of.
+    let body: Vec<u8> = (0..200_000u32).map(|at| (at % 251) as u8).collect();
+    let sent = body.clone();
+    let server = Server::new(move |connection, _| {
+        while connection.head().is_some() {
+            let long = "x".repeat(31_000);
+            connection
+                .send(format!("HTTP/1.1 200 OK\r\nX: {long}\r\nContent-Length: {}\r\n\r\n", sent.len()));
+            connection.send(&sent);
+        }
+    });
+    let (balancer, config) = balancer(server.address, |_| {});
+    with_client(balancer.address, &config, async |mut handle| {
+        for _ in 0..2 {
+            let request = Request::get("https://a.example/").body(()).unwrap();
+            let (response, _) = handle.send_request(request, true).unwrap();
+            assert!(whole(response).await.unwrap().1 == body);
+        }
+    });
+}
+
 // Holds LR-51
 #[test]
 fn refusals_are_answered_and_logged_and_the_connection_goes_on() {

@@ -30,6 +30,8 @@ use std::task::Poll;
 
 /// Bytes read from a server, or of a request body from a client, at a time.
 pub const BODY_BYTES: usize = 64 * 1024;
+/// Bytes of a response read at a time where the client has many streams, as many as a frame of HTTP/2 holds by default.
+pub const STREAM_BYTES: usize = 16 * 1024;
 /// Reads in a row without waiting, after which other connections have their turn: where both sides keep up, a transfer
 /// never waits by itself.
 const READS_AT_ONCE: u32 = 16;
@@ -348,11 +350,22 @@ impl Exchange<'_> {
 pub struct Loan<'w> {
     worker: &'w Worker,
     buffer: Option<Vec<u8>>,
+    bytes: usize,
 }
 
 impl<'w> Loan<'w> {
+    /// Of [`BODY_BYTES`].
     pub fn new(worker: &'w Worker) -> Loan<'w> {
-        Loan { worker, buffer: None }
+        Loan { worker, buffer: None, bytes: BODY_BYTES }
+    }
+
+    /// For a response to `side`: smaller for one stream of many, all of which may wait for their client at once.
+    pub fn for_response(worker: &'w Worker, side: &Side) -> Loan<'w> {
+        let bytes = match side {
+            Side::Connection(_) => BODY_BYTES,
+            Side::Stream(_) => STREAM_BYTES,
+        };
+        Loan { worker, buffer: None, bytes }
     }
 
     pub fn is_taken(&self) -> bool {
@@ -360,7 +373,14 @@ impl<'w> Loan<'w> {
     }
 
     pub fn bytes(&mut self) -> &mut [u8] {
-        self.buffer.get_or_insert_with(|| self.worker.take_buffer())
+        self.buffer.get_or_insert_with(|| self.worker.take_buffer(self.bytes))
+    }
+
+    /// Makes room for what is longer, until the buffer is given back.
+    pub fn grow(&mut self) {
+        if let Some(buffer) = &mut self.buffer {
+            buffer.resize(BODY_BYTES, 0);
+        }
     }
 
     pub fn give_back(&mut self) {

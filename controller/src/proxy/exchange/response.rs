@@ -27,7 +27,7 @@ impl Exchange<'_> {
         response: &mut ResponseHead,
     ) -> Result<Complete, Failure> {
         let progress = self.progress;
-        let mut loan = Loan::new(&self.client.worker);
+        let mut loan = Loan::for_response(&self.client.worker, &self.client.side);
         let (mut filled, mut interims) = (HEADROOM, 0);
         response.reset();
         let length = loop {
@@ -69,6 +69,9 @@ impl Exchange<'_> {
             }
             if filled - HEADROOM > 2 * HEAD_LIMIT {
                 return Err(Failure::Response(Refusal::TooLarge));
+            }
+            if filled == buffer.len() {
+                loan.grow();
             }
         };
         self.pass_response(loan, filled, length, head_out, response).await

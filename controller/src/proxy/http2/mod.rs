@@ -6,7 +6,7 @@
 //! What a client can make a connection hold, whatever it does: heads [`HEADS_BYTES`], request bodies
 //! [`CONNECTION_WINDOW`], response bodies 256 KB, frames being written or read 128 KB, h2's bookkeeping for [`STREAMS`]
 //! streams and as many reset ones, and for each response that waits for the client what was read of it from its server:
-//! 64 KB, so 8 MB where no window is opened. Such a window stalls its stream alone, until the request's deadline resets it.
+//! 16 KB, so 2 MB where no window is opened. Such a window stalls its stream alone, until the request's deadline resets it.
 
 pub mod client;
 mod client_stream;
