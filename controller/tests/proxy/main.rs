@@ -9,6 +9,7 @@ mod http2;
 mod https;
 mod memory;
 mod messages;
+mod mirrors;
 mod quic;
 mod rules;
 mod scheduling;
