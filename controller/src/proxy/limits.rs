@@ -17,14 +17,25 @@ pub struct Limits {
 /// Every limit in force, by load balancer and rule: workers that take the same rule into force share it, and it is gone
 /// with the last of them.
 #[derive(Debug, Default)]
-pub struct SharedLimits(Mutex<HashMap<(String, String), Weak<Limits>>>);
+pub struct SharedLimits(Mutex<Known>);
+
+#[derive(Debug, Default)]
+struct Known {
+    limits: HashMap<(String, String), Weak<Limits>>,
+    /// With so many, those that are gone are looked for.
+    sweep_at: usize,
+}
 
 impl SharedLimits {
     /// The limit of a rule; what it counted so far lasts while the limit is the same.
     pub fn of(&self, load_balancer: &str, rule: &str, limit: TrafficLimit) -> Arc<Limits> {
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        known.retain(|_, limits| limits.strong_count() > 0);
-        let place = known.entry((load_balancer.to_owned(), rule.to_owned())).or_default();
+        if known.limits.len() >= known.sweep_at {
+            known.limits.retain(|_, limits| limits.strong_count() > 0);
+            // At twice as many: each then pays for one of those that are looked at.
+            known.sweep_at = 2 * known.limits.len() + 1;
+        }
+        let place = known.limits.entry((load_balancer.to_owned(), rule.to_owned())).or_default();
         if let Some(limits) = place.upgrade().filter(|limits| limits.limit == limit) {
             return limits;
         }
@@ -104,8 +115,12 @@ mod tests {
         assert!(gone[3].take(client(1), NOW));
         drop(gone);
         assert!(shared.of("lb", "3", limit(20, None)).take(client(1), NOW), "nothing of it is left");
-        let known: Vec<String> = shared.0.lock().unwrap().keys().map(|(_, rule)| rule.clone()).collect();
-        assert!(known.len() == 2 && known.contains(&"kept".into()), "{known:?}");
-        drop(kept);
+        // They are looked for now and then: what is remembered stays within twice what is in force.
+        for rule in 0..1000 {
+            shared.of("lb", &format!("passing {rule}"), limit(20, None));
+            let known = shared.0.lock().unwrap().limits.len();
+            assert!(known < 30, "{known} for one in force");
+        }
+        assert!(Arc::ptr_eq(&kept, &shared.of("lb", "kept", limit(20, None))));
     }
 }

@@ -250,7 +250,8 @@ fn escape(out: &mut Vec<u8>, bytes: &[u8]) {
             match character {
                 '"' => out.extend_from_slice(b"\\\""),
                 '\\' => out.extend_from_slice(b"\\\\"),
-                '\0'..='\x1f' | '\x7f' => {
+                // Both sets of control characters: a log is read in terminals too.
+                '\0'..='\x1f' | '\x7f'..='\u{9f}' => {
                     let digit = |nibble: u32| b"0123456789abcdef"[nibble as usize & 15];
                     let code = character as u32;
                     out.extend_from_slice(&[b'\\', b'u', b'0', b'0', digit(code >> 4), digit(code)]);
@@ -308,7 +309,7 @@ mod tests {
             protocol: "HTTP/1.1",
             host: b"h\xff\xc3\xa9",
             referer: b"",
-            user_agent: b"a\tb",
+            user_agent: b"a\tb\xc2\x9b\x7f",
             x_forwarded_for: b"",
             x_real_ip: b"",
         };
@@ -322,7 +323,11 @@ mod tests {
         assert_eq!(value["listener"], "we\"b");
         assert_eq!(value["request_uri"], "/a\"\\\u{1}");
         assert_eq!(value["http_host"], "h\u{fffd}é");
-        assert_eq!(value["http_user_agent"], "a\tb");
+        assert_eq!(value["http_user_agent"], "a\tb\u{9b}\u{7f}");
+        assert!(
+            !line[..line.len() - 1].iter().any(|byte| matches!(byte, 0..0x20 | 0x7f | 0x9b)),
+            "no control reaches a terminal"
+        );
         assert_eq!(value["http_referer"], "-");
         assert_eq!(value["upstream_status"], "-");
         assert_eq!(value["upstream_addr"], "192.0.2.1:8080");
