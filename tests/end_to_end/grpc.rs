@@ -87,7 +87,8 @@ fn calls_of_every_kind_come_through_whole() {
     assert_eq!((&outcomes[0]["code"], messages(&outcomes[0])), (&0.into(), vec!["-", "yes"]));
     assert_eq!(outcomes[1]["code"], 4, "DEADLINE_EXCEEDED: {}", outcomes[1]);
     let left: f64 = messages(&outcomes[1])[0].parse().expect("seconds left at the server");
-    assert!(left > 0.0 && left <= 0.7, "{left}");
+    // Of 0.7 s. Clients round up what they tell, and a call without a deadline has no number here.
+    assert!(left > 0.0 && left < 1.0, "{left}");
     assert_eq!(messages(&outcomes[2]), ["yes"]);
     let log = balancer.wait_for_access_log(12);
     // Of the late call the server knew the deadline too, and either side may have ended it first.
